@@ -1,0 +1,20 @@
+//! Corelane: a log ingestion appliance.
+pub mod appliance;
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod decode;
+pub mod egress;
+pub mod fault;
+pub mod lane;
+pub mod limits;
+pub mod model;
+pub mod orders;
+pub mod os;
+pub mod plan;
+pub mod ring;
+pub mod source;
+pub mod stats;
+pub mod target;
+pub mod wire;

@@ -1,0 +1,166 @@
+//! Every bound of the appliance, with its unit, in one place.
+//!
+//! A buffer, queue, cache or list that can grow has its limit here and nowhere else, so that the worst case can be
+//! read off one page. Relations that must hold between limits are asserted at compile time at the end of the file.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+// ---- reading ---------------------------------------------------------------------------------------------------
+
+/// Bytes of one chunk, the unit of reading a file. 64–256 KiB measured best; beyond it the L2 cache is lost.
+pub const CHUNK_BYTES: usize = 256 * KIB;
+/// Longest frame, in bytes: what Loki takes as one line by default. A longer line is shipped in pieces of this size.
+pub const FRAME_BYTES_MAX: usize = 256 * KIB - 4 * KIB;
+/// Bytes a reader looks back before its position to tell equal neighbours apart and to inherit a time.
+pub const LOOK_BACK_BYTES: u64 = 64 * KIB as u64;
+/// Entries a journal reader looks back for the same purpose.
+pub const LOOK_BACK_ENTRIES: u64 = 64;
+/// Head of a file hashed into its identity, in bytes.
+pub const FINGERPRINT_BYTES: usize = 256;
+/// Files one lane follows at once; further ones wait, counted and complained of.
+pub const READERS_MAX: usize = 8192;
+/// Descriptors of files that were rotated away or deleted and are still being drained.
+pub const DRAINING_READERS_MAX: usize = 1024;
+/// Directories one glob may visit below its fixed prefix.
+pub const GLOB_DIRECTORIES_MAX: usize = 4096;
+/// Sources that can share one journal directory: the width of a `SourceMask`.
+pub const JOURNAL_SOURCES_MAX: usize = 128;
+/// Window of a journal reader, in bytes.
+pub const JOURNAL_WINDOW_BYTES: usize = 256 * KIB;
+/// Rendered field values a journal reader keeps, by DATA offset.
+pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
+/// Largest decompressed journal field; the size is checked before allocating. Longer ones are truncated and counted.
+pub const JOURNAL_FIELD_BYTES_MAX: usize = MIB;
+/// Journal files of one directory that are listed; a directory with more is complained of.
+pub const JOURNAL_FILES_MAX: usize = 4096;
+/// How long a drained file that was rotated away is kept open for late writers.
+pub const ROTATED_QUIET: Duration = Duration::from_secs(10);
+/// How often a hot file's size is looked at.
+pub const TAIL_POLL: Duration = Duration::from_millis(50);
+/// A file with no growth for so long leaves the hot list and waits on a one-shot watch.
+pub const TAIL_IDLE: Duration = Duration::from_secs(5);
+/// How often the globs are matched anew when no directory event says so earlier.
+pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(10);
+
+// ---- the lane --------------------------------------------------------------------------------------------------
+
+/// Lanes of one appliance.
+pub const LANES_MAX: usize = 64;
+/// Targets of one plan: the width of a `TargetSet`.
+pub const TARGETS_MAX: usize = 64;
+/// Sources of one plan.
+pub const SOURCES_MAX: usize = 1024;
+/// Flows of one lane, which is also the number of slots of its checkpoint.
+pub const FLOWS_MAX: usize = 32_768;
+/// Bytes one pass may carry in one turn before the next pass has its turn.
+pub const TURN_BYTES: usize = CHUNK_BYTES;
+/// Longest a lane sleeps without looking at the world.
+pub const TURN_SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Orders waiting for one lane.
+pub const LANE_ORDERS_MAX: usize = 64;
+/// Time marks a reader keeps for records without a time of their own.
+pub const TIME_MARKS_MAX: usize = 16;
+/// Shortest distance between two time marks.
+pub const TIME_MARK_INTERVAL: Duration = Duration::from_secs(1);
+/// A target without credit for so long leaves the shared pass; it replays from its own position later.
+pub const SPLIT_AFTER: Duration = Duration::from_secs(10);
+
+// ---- batches ---------------------------------------------------------------------------------------------------
+
+/// An open batch is sealed at this size, in bytes before compression. Stock Loki refuses above 4 MiB.
+pub const BATCH_BYTES: usize = MIB;
+/// Entries of one batch.
+pub const BATCH_ENTRIES_MAX: usize = 32_768;
+/// Streams of one batch.
+pub const BATCH_STREAMS_MAX: usize = 512;
+/// An open batch is sealed at this age.
+pub const BATCH_LINGER: Duration = Duration::from_millis(100);
+/// Parts (reader × source) one batch may settle.
+pub const BATCH_PARTS_MAX: usize = 1024;
+/// Open batches of one lane.
+pub const OPEN_BATCHES_MAX: usize = 256;
+/// Labels of one stream (Loki's stock limit).
+pub const LABELS_MAX: usize = 15;
+/// Bytes of one label value (Loki's stock limit is 2,048).
+pub const LABEL_VALUE_BYTES_MAX: usize = 2048;
+/// Fields a decoder hands out for one record.
+pub const FIELDS_MAX: usize = 16;
+/// Bytes of one structured-metadata value.
+pub const METADATA_VALUE_BYTES_MAX: usize = 4096;
+/// Syslog message size by default (rsyslog's own default), in bytes.
+pub const SYSLOG_MESSAGE_BYTES: usize = 8192;
+
+// ---- delivery --------------------------------------------------------------------------------------------------
+
+/// Memory budget of sealed batches for one target and lane, by default, in bytes.
+pub const QUEUE_BYTES: usize = 8 * MIB;
+/// Least and most `queueBytes` may be.
+pub const QUEUE_BYTES_MIN: usize = 2 * MIB;
+pub const QUEUE_BYTES_MAX: usize = 1024 * MIB;
+/// Batches of one target in flight from one lane, whatever their size.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 64;
+/// Slots of the hand-off ring between a lane and an egress thread.
+pub const HANDOFF_SLOTS: usize = 1024;
+/// Slots of the verdict ring back to a lane.
+pub const VERDICT_SLOTS: usize = TARGETS_MAX * BATCHES_IN_FLIGHT_MAX;
+/// First and longest pause between two tries at a target.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
+pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// A request unanswered for so long is tried again.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection not made in so long is given up.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of an answer body that are read for its reason.
+pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
+/// A syslog session must outlive the acknowledgement of a batch by so long before the batch counts as delivered.
+pub const SYSLOG_SETTLE: Duration = Duration::from_secs(1);
+/// TCP_USER_TIMEOUT of syslog sessions.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stopping appliance waits for what is in flight.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Most bytes (before compression) that can arrive twice for one flow after a crash: what a target's queue may hold,
+/// in flight or being sealed. Duplicates beyond it are a defect; tests hold the appliance to it.
+pub const RESEND_WINDOW_BYTES: usize = BATCHES_IN_FLIGHT_MAX * BATCH_BYTES;
+
+// ---- checkpoint ------------------------------------------------------------------------------------------------
+
+/// Bytes of one checkpoint slot.
+pub const SLOT_BYTES: usize = 512;
+/// An fsynced generation of the checkpoint follows at most this often.
+pub const CHECKPOINT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+// ---- control ---------------------------------------------------------------------------------------------------
+
+/// Longest object name, in bytes.
+pub const NAME_BYTES_MAX: usize = 253;
+/// Largest request body of the API.
+pub const REQUEST_BODY_BYTES_MAX: usize = MIB;
+/// Largest object file in `conf.d`.
+pub const OBJECT_FILE_BYTES_MAX: usize = MIB;
+/// Object files read from `conf.d`.
+pub const OBJECT_FILES_MAX: usize = 1024;
+/// Connections the API holds at once.
+pub const API_CONNECTIONS_MAX: usize = 256;
+/// Largest bearer token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
+/// Revisions kept as history.
+pub const HISTORY_REVISIONS: usize = 50;
+/// How often `conf.d` is looked at for changes.
+pub const OBJECTS_POLL: Duration = Duration::from_secs(1);
+/// How often lanes publish what they did.
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+
+const _: () = {
+    assert!(FRAME_BYTES_MAX < CHUNK_BYTES, "a whole frame and its newline must fit a chunk");
+    assert!(FRAME_BYTES_MAX <= 262_144, "Loki refuses longer lines");
+    assert!(BATCH_BYTES + 2 * FRAME_BYTES_MAX < 4 * MIB, "one append past the mark must stay below Loki's 4 MiB");
+    assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");
+    assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES && QUEUE_BYTES <= QUEUE_BYTES_MAX);
+    assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
+    assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
+    assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");
+    assert!(SLOT_BYTES.is_power_of_two() && SLOT_BYTES <= 4096, "a slot never crosses a page");
+};

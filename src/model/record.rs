@@ -1,0 +1,88 @@
+//! A record on its way: the frame as read, what the source knew beside it, and what the decoder found in it.
+//!
+//! All of it borrows from the chunk or window it was read into; nothing is copied before the encoding.
+
+use super::{Level, Nanos, Position};
+use crate::limits::FIELDS_MAX;
+
+/// Which sources of a reader a record belongs to: bit *i* is the reader's *i*-th source.
+pub type SourceMask = u128;
+
+/// One record as framing hands it over.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The bytes as written, without the line end.
+    pub frame: &'a [u8],
+    /// The position after this record.
+    pub end: Position,
+    /// Identifies the record's place within its reader: byte offset of its first byte, or the journal's seqnum.
+    pub place: u64,
+    pub sources: SourceMask,
+    pub hint: Hint<'a>,
+}
+
+/// What the source knows about a record beside its bytes. Empty slices mean "not known".
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hint<'a> {
+    /// The journal's own time of the entry; files have none.
+    pub time: Option<Nanos>,
+    /// The journal's PRIORITY, 0–7.
+    pub priority: Option<u8>,
+    pub identifier: &'a [u8],
+    pub unit: &'a [u8],
+    pub pid: &'a [u8],
+    pub boot_id: &'a [u8],
+    pub hostname: &'a [u8],
+}
+
+/// One field a decoder found: a fixed name and the bytes of its value, unescaped only if the format needs no copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub name: &'a str,
+    pub value: &'a [u8],
+}
+
+/// The fields of one record, in the order found, at most `FIELDS_MAX`; further ones are left away.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    items: [Field<'a>; FIELDS_MAX],
+    len: usize,
+}
+
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Self { items: [Field::default(); FIELDS_MAX], len: 0 }
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Adds a field; false when the list is full.
+    pub fn push(&mut self, name: &'a str, value: &'a [u8]) -> bool {
+        let Some(slot) = self.items.get_mut(self.len) else { return false };
+        *slot = Field { name, value };
+        self.len += 1;
+        true
+    }
+
+    pub fn as_slice(&self) -> &[Field<'a>] {
+        &self.items[..self.len]
+    }
+
+    pub fn find(&self, name: &str) -> Option<&'a [u8]> {
+        self.as_slice().iter().find(|field| field.name == name).map(|field| field.value)
+    }
+}
+
+/// What a decoder found in a frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Decoded<'a> {
+    /// False: the line is not of its format. It is shipped as it is, and counted.
+    pub parsed: bool,
+    pub level: Level,
+    /// The line's own time.
+    pub time: Option<Nanos>,
+    /// The message within the frame; the whole frame when there is none apart.
+    pub message: &'a [u8],
+    /// Only fields worth sending as structured metadata (logger, caller, trace_id …).
+    pub fields: Fields<'a>,
+}

@@ -1,0 +1,142 @@
+//! What a target means once its document has been compiled.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::model::{Level, ObjectId};
+
+/// One target, ready for egress.
+#[derive(Clone, Debug)]
+pub struct TargetPlan {
+    pub id: ObjectId,
+    pub name: String,
+    pub enabled: bool,
+    pub kind: TargetKind,
+    pub route: Route,
+    /// Narrows what the sources let through; `Level::Trace` narrows nothing.
+    pub min_level: Level,
+    pub output: Output,
+    /// Memory budget of sealed batches, in bytes, per lane.
+    pub queue_bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+pub enum TargetKind {
+    Loki(LokiPlan),
+    Syslog(SyslogPlan),
+    Console(ConsolePlan),
+}
+
+/// A Loki push endpoint.
+#[derive(Clone, Debug)]
+pub struct LokiPlan {
+    pub https: bool,
+    pub host: String,
+    pub port: u16,
+    /// Path and query as written, `/loki/api/v1/push` as a rule.
+    pub path: String,
+    /// The name the certificate must bear; the host unless the document says otherwise.
+    pub server_name: String,
+    /// Client certificate and CA; `None` with https: the system's roots.
+    pub tls: Option<Arc<TlsBundle>>,
+    pub auth: Option<Auth>,
+    pub tenant: Option<String>,
+    pub headers: Vec<(String, String)>,
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Auth {
+    Basic { username: String, password: Secret },
+    Bearer(Secret),
+}
+
+/// An RFC 5424 receiver.
+#[derive(Clone, Debug)]
+pub struct SyslogPlan {
+    pub host: String,
+    pub port: u16,
+    pub protocol: Protocol,
+    pub framing: Framing,
+    /// 0–23 (RFC 5424 table 1).
+    pub facility: u8,
+    /// Longest message in bytes; longer ones are split and marked.
+    pub max_message_bytes: usize,
+    pub sd_id: String,
+    pub server_name: String,
+    pub tls: Option<Arc<TlsBundle>>,
+    /// SHA-256 of the peer's certificate; replaces the name check.
+    pub permitted_peer: Option<[u8; 32]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp,
+    Tls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// RFC 6587 §3.4.1, RFC 5425 §4.3: `LENGTH SP MESSAGE`.
+    OctetCounted,
+    /// RFC 6587 §3.4.2; newlines inside a message are escaped.
+    Newline,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsolePlan;
+
+/// Which sources a target takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    All,
+    /// By source name.
+    Only(Vec<String>),
+}
+
+impl Route {
+    pub fn takes(&self, source: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.iter().any(|name| name == source),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// The frame exactly as written.
+    #[default]
+    Line,
+    /// The message span only.
+    Message,
+}
+
+/// A CA, a certificate chain and a private key, as PEM, checked against each other.
+#[derive(Clone, Debug)]
+pub struct TlsBundle {
+    pub name: String,
+    pub ca_pem: String,
+    pub cert_pem: String,
+    pub key_pem: Secret,
+}
+
+/// A string that must never be shown. Its `Debug` says nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the one place that sends or parses it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("«secret»")
+    }
+}
