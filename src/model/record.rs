@@ -18,6 +18,8 @@ pub struct Record<'a> {
     /// Identifies the record's place within its reader: byte offset of its first byte, or the journal's seqnum.
     pub place: u64,
     pub sources: SourceMask,
+    /// Lies before the position asked for: read again only to tell equal neighbours apart, never emitted.
+    pub look_back: bool,
     pub hint: Hint<'a>,
 }
 

@@ -1,1 +1,19 @@
-//! (to come)
+//! Sources: where records come from. One cursor type per kind of reader, all stepping the same way.
+//!
+//! A cursor walks one reader from a position and hands out records that borrow from its window. It never waits: when
+//! bytes are not in memory it submits one `Op::Read` under the token it was given and says `Pending`; the lane brings the
+//! completion back with `complete` and steps again.
+
+pub mod journal;
+
+use crate::model::Record;
+
+/// One step of a cursor.
+#[derive(Debug)]
+pub enum Next<'a> {
+    Record(Record<'a>),
+    /// A read is under way; step again after its completion.
+    Pending,
+    /// Nothing more now; step again when the reader has changed.
+    Idle,
+}
