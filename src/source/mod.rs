@@ -4,6 +4,7 @@
 //! bytes are not in memory it submits one `Op::Read` under the token it was given and says `Pending`; the lane brings the
 //! completion back with `complete` and steps again.
 
+pub mod file;
 pub mod journal;
 
 use crate::model::Record;
