@@ -1,1 +1,3 @@
-//! (to come)
+//! The lane (to come)
+pub mod checkpoint;
+pub mod identity;
