@@ -65,8 +65,23 @@ pub const LANE_ORDERS_MAX: usize = 64;
 pub const TIME_MARKS_MAX: usize = 16;
 /// Shortest distance between two time marks.
 pub const TIME_MARK_INTERVAL: Duration = Duration::from_secs(1);
-/// A target without credit for so long leaves the shared pass; it replays from its own position later.
-pub const SPLIT_AFTER: Duration = Duration::from_secs(10);
+/// A target without credit for so long leaves the pass it shares; it replays from its own position later. Until then it
+/// holds up the others of the pass, so this is short: what bridges an outage is the target's queue, not this.
+pub const SPLIT_AFTER: Duration = Duration::from_millis(500);
+/// Chunks of one lane, lent to the passes that read.
+pub const CHUNKS_MAX: usize = 16;
+/// A pass whose reader failed is tried again after so long.
+pub const READ_RETRY: Duration = Duration::from_secs(1);
+/// Files of which the head is being read at once.
+pub const OPENING_MAX: usize = 64;
+/// Bytes read at once while looking for where `startAt` lies.
+pub const SEEK_BYTES: usize = 64 * KIB;
+/// A file in a format without times begins at most so many bytes before its end when `startAt` is a duration.
+pub const UNTIMED_BACKLOG_BYTES: u64 = MIB as u64;
+/// Sentences of trouble a lane reports at most.
+pub const TROUBLES_MAX: usize = 32;
+/// How often a journal directory is looked at when no event says so earlier.
+pub const JOURNAL_POLL: Duration = Duration::from_millis(250);
 
 // ---- batches ---------------------------------------------------------------------------------------------------
 

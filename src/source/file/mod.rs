@@ -3,7 +3,9 @@
 pub mod cursor;
 pub mod discovery;
 pub mod head;
+pub mod seek;
 
 pub use cursor::FileCursor;
 pub use discovery::{Found, Walk, discover, rotated_siblings};
 pub use head::Head;
+pub use seek::{Seek, Want};
