@@ -220,6 +220,7 @@ fn regular(stat: &Stat) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a regular file but {what}")))
 }
 
+#[allow(clippy::unnecessary_cast, reason = "the widths of these fields differ between architectures")]
 fn meta(stat: &Stat) -> Meta {
     let kind = FileType::from_raw_mode(stat.st_mode);
     Meta {
