@@ -45,6 +45,19 @@ pub const TAIL_IDLE: Duration = Duration::from_secs(5);
 /// How often the globs are matched anew when no directory event says so earlier.
 pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(10);
 
+// ---- the ring --------------------------------------------------------------------------------------------------
+
+/// Reads one ring has under way at once. Their buffers belong to whoever submitted them.
+pub const RING_READS_MAX: usize = 64;
+/// `Op::Persist` waiting or under way in one ring.
+pub const RING_PERSISTS_MAX: usize = 8;
+/// Bytes of watch events taken from the kernel at once.
+pub const RING_EVENTS_BYTES: usize = 16 * KIB;
+/// Kernel threads one ring may keep busy with reads that wait for a device.
+pub const RING_WORKERS_MAX: u32 = 4;
+/// How long a ring that goes away waits for the kernel to let go of its buffers; later ones are leaked, never freed.
+pub const RING_DRAIN: Duration = Duration::from_secs(5);
+
 // ---- the lane --------------------------------------------------------------------------------------------------
 
 /// Lanes of one appliance.
@@ -174,6 +187,7 @@ const _: () = {
     assert!(BATCH_BYTES + 2 * FRAME_BYTES_MAX < 4 * MIB, "one append past the mark must stay below Loki's 4 MiB");
     assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");
     assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES && QUEUE_BYTES <= QUEUE_BYTES_MAX);
+    assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");
     assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
     assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
     assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");
