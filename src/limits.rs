@@ -118,6 +118,12 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 2048;
 pub const FIELDS_MAX: usize = 16;
 /// Bytes of one structured-metadata value.
 pub const METADATA_VALUE_BYTES_MAX: usize = 4096;
+/// Bytes of all structured metadata of one entry, names included (Loki's stock limit is 64 KiB); pairs beyond stay out.
+pub const METADATA_BYTES_MAX: usize = 48 * KIB;
+/// Buffers an open batch keeps for its next filling, in bytes; what grew beyond is given back.
+pub const BATCH_KEPT_BYTES: usize = 2 * MIB;
+/// Message bytes every part of a split syslog message carries at least, however long its header is.
+pub const SYSLOG_PART_BYTES_MIN: usize = 64;
 /// Syslog message size by default (rsyslog's own default), in bytes.
 pub const SYSLOG_MESSAGE_BYTES: usize = 8192;
 
