@@ -17,4 +17,6 @@ pub enum Next<'a> {
     Pending,
     /// Nothing more now; step again when the reader has changed.
     Idle,
+    /// Nothing to hand out yet, but the work one step may do is done (or the ring is full): step again next turn.
+    Yield,
 }
