@@ -1,1 +1,3 @@
-//! (to come)
+//! What the kernel offers beside files: small calls no safe library wraps, each with its reason.
+
+pub mod tcp;
