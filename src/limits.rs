@@ -153,6 +153,24 @@ pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
 pub const SYSLOG_SETTLE: Duration = Duration::from_secs(1);
 /// TCP_USER_TIMEOUT of syslog sessions.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest pause a target's `Retry-After` can ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a target's words that are kept as a reason.
+pub const REASON_BYTES_MAX: usize = 300;
+/// Addresses of one name that are tried at one connect.
+pub const ADDRESSES_MAX: usize = 16;
+/// Least time one of several addresses is given at a connect.
+pub const ADDRESS_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// Threads of one egress thread's pool for what must block: name lookup, system certificates, the console.
+pub const EGRESS_BLOCKING_THREADS_MAX: usize = 2 * TARGETS_MAX;
+/// How often a syslog session with unsettled batches asks the kernel what was acknowledged.
+pub const SYSLOG_POLL: Duration = Duration::from_millis(50);
+/// Bytes read at once from a syslog peer, whose words are only waited for, not understood.
+pub const SYSLOG_READ_BYTES: usize = 4 * KIB;
+/// A syslog session that is to be replaced under a new plan is given up when nothing settles for so long.
+pub const SESSION_DRAIN: Duration = Duration::from_secs(10);
+/// A silent session is probed after so long, and so often (TCP keep-alive).
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long a stopping appliance waits for what is in flight.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Most bytes (before compression) that can arrive twice for one flow after a crash: what a target's queue may hold,
@@ -197,5 +215,9 @@ const _: () = {
     assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
     assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
     assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");
+    assert!(
+        BACKOFF_MIN.as_millis() <= BACKOFF_MAX.as_millis() && BACKOFF_MAX.as_millis() <= RETRY_AFTER_MAX.as_millis()
+    );
+    assert!(SYSLOG_POLL.as_millis() * 4 <= SYSLOG_SETTLE.as_millis(), "a session's death is seen before it settles");
     assert!(SLOT_BYTES.is_power_of_two() && SLOT_BYTES <= 4096, "a slot never crosses a page");
 };
