@@ -202,6 +202,44 @@ pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
 pub const HISTORY_REVISIONS: usize = 50;
 /// How often `conf.d` is looked at for changes.
 pub const OBJECTS_POLL: Duration = Duration::from_secs(1);
+/// What an appliance takes before any target's queue, in bytes: chunks, windows, caches, the plan and the API.
+pub const MEMORY_POOLS_BYTES: usize = 64 * MIB;
+/// A TLS handshake with the API that takes longer is given up.
+pub const API_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request to the API that is not answered in so long is given up, slow senders included.
+pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stopping API waits for requests under way.
+pub const API_DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+/// Clock difference a token's times are given, in seconds.
+pub const TOKEN_LEEWAY_SECONDS: u64 = 30;
+/// Public keys read from the key directories.
+pub const TOKEN_KEYS_MAX: usize = 256;
+/// Largest public key file, in bytes.
+pub const TOKEN_KEY_BYTES_MAX: usize = 16 * KIB;
+/// Largest stored revision that is read back, in bytes.
+pub const STORE_BYTES_MAX: usize = 64 * MIB;
+/// The deltas of a collector are counted over the last one to two of these.
+pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
+/// A lane whose last report is older counts as standing still.
+pub const REPORT_STALE: Duration = Duration::from_secs(10);
+/// A flow further behind than this is not healthy, in seconds.
+pub const HEALTHY_LAG_SECONDS: f64 = 60.0;
+/// Readers shown by `status`, most behind first.
+pub const STATUS_READERS_MAX: usize = 256;
+/// Bytes of one label name (Loki's stock limit).
+pub const LABEL_NAME_BYTES_MAX: usize = 1024;
+/// Bytes of a tenant (Loki's limit).
+pub const TENANT_BYTES_MAX: usize = 150;
+/// Least and most `maxMessageBytes` of a syslog target may be (RFC 5424 §6.1 asks every receiver for 480).
+pub const SYSLOG_MESSAGE_BYTES_MIN: usize = 480;
+pub const SYSLOG_MESSAGE_BYTES_MAX: usize = CHUNK_BYTES;
+/// Least and most `timeout` of a Loki target may be.
+pub const REQUEST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// How long the command line waits for the API.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer the command line reads.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 64 * MIB;
 /// How often lanes publish what they did.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
