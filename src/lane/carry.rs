@@ -73,8 +73,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
     pub(super) fn may_carry(&self, reader: u32, pass: u32) -> bool {
         let Some(reader) = self.readers.get(&reader) else { return false };
         let Some(pass) = reader.passes.iter().find(|candidate| candidate.id == pass) else { return false };
-        let earlier = reader.file().and_then(|file| file.after).and_then(|after| self.readers.get(&after));
-        !self.starves(pass.targets) && !earlier.is_some_and(|earlier| earlier.is_behind(pass.targets))
+        let after = reader.file().and_then(|file| file.after);
+        let is_earlier_behind = after.is_some_and(|after| match self.readers.get(&after) {
+            Some(earlier) => earlier.is_behind(pass.targets),
+            None => self.is_opening(after),
+        });
+        !self.starves(pass.targets) && !is_earlier_behind
     }
 
     fn starves(&self, targets: TargetSet) -> bool {
@@ -208,6 +212,7 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
         let record = match step(cursor, hands.ring, *token, hands.pool) {
             Ok(Next::Record(record)) => record,
             Ok(Next::Pending) => return Carried::Pending,
+            Ok(Next::Yield) => return Carried::Budget,
             Ok(Next::Idle) => {
                 if let Cursor::Journal(journal) = cursor {
                     *at = Position::Journal(journal.position());
@@ -238,12 +243,7 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
     }
 }
 
-fn step<'a, R: Ring>(
-    cursor: &'a mut Cursor,
-    ring: &mut R,
-    token: Token,
-    pool: &mut Pool,
-) -> std::io::Result<Next<'a>> {
+fn step<'a, R: Ring>(cursor: &'a mut Cursor, ring: &mut R, token: Token, pool: &mut Pool) -> std::io::Result<Next<'a>> {
     match cursor {
         Cursor::File(file) => file.next(ring, token, &mut || pool.lend()),
         Cursor::Journal(journal) => Ok(journal.next(ring, token)),
@@ -332,7 +332,7 @@ fn share<R: Ring>(
             labels: hands.streams.labels(stream),
             level: decoded.level,
             time,
-            line: if branch.output == Output::Message { decoded.message } else { record.frame },
+            line: if branch.shape.output() == Output::Message { decoded.message } else { record.frame },
             metadata: metadata.as_slice(),
             source: &source.plan.name,
             app: if hint.identifier.is_empty() { source.plan.name.as_bytes() } else { hint.identifier },

@@ -94,6 +94,10 @@ impl Flow {
 
     /// Everything up to `end` has been read; `counts` says what, `batch` carries what was not filtered.
     pub fn read_to(&mut self, batch: Option<u64>, end: Position, counts: &Totals, newest: Nanos) {
+        let head = self.window.back().map_or(self.settled, |entry| entry.end);
+        if batch.is_none() && counts.read == 0 && end == head {
+            return;
+        }
         self.read += counts.read;
         self.in_flight += counts.read - counts.filtered;
         debug_assert!(batch.is_some() || counts.read == counts.filtered);
@@ -156,10 +160,15 @@ impl Flow {
         self.imbalances += u64::from(!balanced);
     }
 
-    /// A file was truncated: what is settled stays counted, reading begins anew.
+    /// A file was truncated: reading begins anew at `position` once what was read of the old content is settled.
     pub fn restart_at(&mut self, position: Position) {
-        self.rewind();
-        self.settled = position;
+        for entry in &mut self.window {
+            entry.end = position;
+        }
+        if self.window.is_empty() {
+            self.settled = position;
+        }
+        self.state = FlowState::Waiting;
         self.dirty = true;
     }
 }

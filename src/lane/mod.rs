@@ -88,7 +88,7 @@ enum Awaiting {
 #[derive(Clone, Debug)]
 enum Watching {
     /// Names in a directory that a glob visits.
-    Names(PathBuf),
+    Names,
     /// The growth of an idle file, or a journal directory.
     Reader(u32),
 }
@@ -206,7 +206,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if self.has_work() {
             return Duration::ZERO;
         }
-        let next = [Some(self.next_tail), self.batches.next_due(), Some(self.next_report), self.discovery.next(self.draining)];
+        let next =
+            [Some(self.next_tail), self.batches.next_due(), Some(self.next_report), self.discovery.next(self.draining)];
         let wake = next.into_iter().flatten().min().unwrap_or(Duration::MAX);
         wake.saturating_sub(self.now.mono).min(TURN_SLEEP_MAX)
     }

@@ -13,9 +13,10 @@ use super::{
     target::TargetSet,
 };
 use crate::{
+    batch::Shape,
     decode::Decoder,
     model::{Level, Nanos, ObjectId, Position, ReaderKey},
-    plan::{Output, SourcePlan},
+    plan::SourcePlan,
     ring::{Handle, Token, Watch},
     source::{FileCursor, journal::JournalCursor},
     stats::Totals,
@@ -35,6 +36,8 @@ pub struct Reader {
     pub marks_dirty: bool,
     /// Lines lost before they could be seen, as an upper bound.
     pub unattributed: u64,
+    /// Where flows begin that were never seen before.
+    pub start: Position,
     /// Flows must be grouped into passes anew.
     pub regroup: bool,
     pub next_pass: u32,
@@ -102,9 +105,13 @@ pub enum PassState {
     /// A read is under way.
     Pending,
     /// At the end; the size of the file then.
-    Idle { size: u64 },
+    Idle {
+        size: u64,
+    },
     /// The reader failed; tried again at this time.
-    Failed { until: Duration },
+    Failed {
+        until: Duration,
+    },
 }
 
 #[derive(Debug)]
@@ -119,8 +126,6 @@ pub struct Pass {
     pub identities: Vec<Identity>,
     pub branches: Vec<Branch>,
     pub targets: TargetSet,
-    /// All its targets are starved since then.
-    pub held: bool,
 }
 
 /// Flows of one source in one pass that want the same bytes.
@@ -129,8 +134,8 @@ pub struct Branch {
     pub source: usize,
     pub id: ObjectId,
     pub targets: TargetSet,
+    pub shape: Shape,
     pub min_level: Level,
-    pub output: Output,
     pub open: OpenIndex,
     /// Records before it are not for this branch.
     pub from: Option<Position>,
@@ -142,16 +147,29 @@ pub struct Branch {
 }
 
 impl Reader {
+    pub fn new(id: u32, key: ReaderKey, origin: Origin, sources: Vec<Source>, start: Position, marks: Marks) -> Self {
+        Self {
+            id,
+            key,
+            origin,
+            sources,
+            passes: Vec::new(),
+            flows: Vec::new(),
+            marks,
+            marks_dirty: false,
+            unattributed: 0,
+            start,
+            regroup: true,
+            next_pass: 0,
+        }
+    }
+
     pub fn flow_mut(&mut self, source: ObjectId, bit: u8) -> Option<&mut Flow> {
         self.flows.iter_mut().find(|flow| flow.source == source && flow.bit == bit)
     }
 
     pub fn pass_mut(&mut self, id: u32) -> Option<&mut Pass> {
         self.passes.iter_mut().find(|pass| pass.id == id)
-    }
-
-    pub fn source_index(&self, id: ObjectId) -> Option<usize> {
-        self.sources.iter().position(|source| source.plan.id == id)
     }
 
     pub fn path(&self) -> String {
@@ -181,12 +199,6 @@ impl Reader {
     pub fn is_behind(&self, targets: TargetSet) -> bool {
         let busy = |pass: &Pass| !matches!(pass.state, PassState::Idle { .. }) && pass.targets.intersects(targets);
         self.passes.iter().any(busy)
-    }
-
-    /// The furthest position any flow was read to.
-    pub fn furthest(&self) -> Option<Position> {
-        let heads = self.passes.iter().map(|pass| pass.at);
-        heads.chain(self.flows.iter().map(Flow::settled)).reduce(|a, b| if reached(&b, &a) { b } else { a })
     }
 }
 

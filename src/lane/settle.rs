@@ -61,7 +61,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     fn settle_watch(&mut self, watch: Watch) {
         match self.watching.get(&watch).cloned() {
-            Some(Watching::Names(_)) => self.discovery.soon(),
+            Some(Watching::Names) => self.discovery.soon(),
             Some(Watching::Reader(reader)) => {
                 self.watching.remove(&watch);
                 self.reader_changed(reader, watch);

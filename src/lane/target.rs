@@ -113,10 +113,9 @@ impl Targets {
     }
 
     fn insert(&mut self, plan: Arc<TargetPlan>) {
-        let target =
-            Target { plan, removed: false, in_flight: 0, in_flight_bytes: 0, starved_since: None };
-        match self.slots.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(target),
+        let target = Target { plan, removed: false, in_flight: 0, in_flight_bytes: 0, starved_since: None };
+        match self.slots.iter().position(Option::is_none) {
+            Some(free) => self.slots[free] = Some(target),
             // More than the plan may hold only while removed ones are still in flight; those wait for the next plan.
             None if self.slots.len() < TARGETS_MAX => self.slots.push(Some(target)),
             None => {}

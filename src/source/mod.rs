@@ -7,6 +7,8 @@
 pub mod file;
 pub mod journal;
 
+pub use file::FileCursor;
+
 use crate::model::Record;
 
 /// One step of a cursor.

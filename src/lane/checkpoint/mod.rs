@@ -28,6 +28,8 @@ use crate::{
 
 /// The synced generation under way answers under this token.
 pub const PERSIST_TOKEN: Token = Token(u64::MAX);
+/// The ledger of readers that were let go is kept under this reader: no directory hashes to 0.
+pub const CLOSED: ReaderKey = ReaderKey::Journal { directory: 0 };
 const LOAD_TOKEN: Token = Token(u64::MAX - 1);
 
 /// All records of one lane.
