@@ -13,12 +13,16 @@ mod kernel;
 mod persist;
 pub mod poll;
 pub mod probe;
+pub mod sim;
+#[cfg(test)]
+mod suite;
 pub mod uring;
 mod wake;
 mod watch;
 
 pub use poll::Poll;
 pub use probe::{Backend, probe};
+pub use sim::{Faults, Injected, Sim, SimWorld};
 pub use uring::Uring;
 
 use std::{
