@@ -41,7 +41,7 @@ pub(super) fn build(format: Format, draw: u64) -> Vec<u8> {
         ("trace_id", format!("{:016x}{:016x}", mix(draw, 8), mix(draw, 9))),
     ];
     // Half of the messages carry all the fields, the others fewer: lines differ in length as real ones do.
-    let fields = &fields[..if draw % 2 == 0 { 4 } else { 1 + pick(10, 3) as usize }];
+    let fields = &fields[..if draw.is_multiple_of(2) { 4 } else { 1 + pick(10, 3) as usize }];
     let text = match format {
         Format::Zap => {
             let mut text = format!(
