@@ -40,7 +40,7 @@ impl Message {
 pub fn parse(bytes: &[u8]) -> Result<Message, String> {
     let mut scan = Scan { rest: bytes };
     let mut message = Message::default();
-    scan.expect(b'<', "PRI")?;
+    scan.demand(b'<', "PRI")?;
     let pri = scan.until(b'>', "PRI")?;
     let plain = !pri.is_empty() && pri.len() <= 3 && pri.iter().all(u8::is_ascii_digit);
     let value = pri.iter().fold(0_u16, |n, d| n.wrapping_mul(10).wrapping_add(u16::from(d.wrapping_sub(b'0'))));
@@ -58,7 +58,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, String> {
     message.msgid = header(scan.until(b' ', "MSGID")?, "MSGID", 32)?;
     message.data = scan.structured_data()?;
     if !scan.rest.is_empty() {
-        scan.expect(b' ', "the space before MSG")?;
+        scan.demand(b' ', "the space before MSG")?;
         message.text = String::from_utf8_lossy(scan.rest).into_owned();
     }
     Ok(message)
@@ -89,7 +89,7 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn expect(&mut self, byte: u8, what: &str) -> Result<(), String> {
+    fn demand(&mut self, byte: u8, what: &str) -> Result<(), String> {
         match self.rest.split_first() {
             Some((first, rest)) if *first == byte => {
                 self.rest = rest;
@@ -123,10 +123,10 @@ impl<'a> Scan<'a> {
             while self.rest.first() == Some(&b' ') {
                 self.rest = &self.rest[1..];
                 let name = self.sd_name()?;
-                self.expect(b'=', "the = of a parameter")?;
+                self.demand(b'=', "the = of a parameter")?;
                 params.push((name, self.sd_value()?));
             }
-            self.expect(b']', "the end of an element")?;
+            self.demand(b']', "the end of an element")?;
             elements.push(Element { id, params });
         }
         if elements.is_empty() { Err("STRUCTURED-DATA is missing".to_owned()) } else { Ok(elements) }
@@ -144,7 +144,7 @@ impl<'a> Scan<'a> {
     }
 
     fn sd_value(&mut self) -> Result<String, String> {
-        self.expect(b'"', "the quote of a value")?;
+        self.demand(b'"', "the quote of a value")?;
         let mut value = Vec::new();
         loop {
             match self.rest {
