@@ -113,12 +113,18 @@ fn a_missing_number_fails_the_sink() {
 
 #[test]
 fn a_syslog_sink_judges_what_it_gets() {
-    let mut sink = perf(&["sink", "syslog", "--framing", "newline", "--until", "1", "--json"]).spawn().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let status = directory.path().join("status");
+    let mut sink = perf(&["sink", "syslog", "--framing", "newline", "--until", "1", "--json"])
+        .args(["--status-file", status.to_str().unwrap()])
+        .spawn()
+        .unwrap();
     let mut stream = TcpStream::connect(address(&mut sink)).unwrap();
     stream.write_all(b"nonsense\n<13>1 - h a - - - x\n").unwrap();
     let ended = sink.wait_with_output().unwrap();
     let summary = json(&ended);
     assert_eq!((summary["messages"].as_u64(), summary["malformed"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&fs::read_to_string(status).unwrap()).unwrap(), summary);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    ops::Range,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -23,6 +24,8 @@ use super::{at, interruption};
 
 /// How often what arrived is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often the status file is written.
+const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Subcommand)]
 pub enum Kind {
@@ -40,6 +43,9 @@ struct Common {
     /// Write the port into this file once it is open.
     #[arg(long, value_name = "FILE")]
     port_file: Option<PathBuf>,
+    /// Write the summary so far into this file, four times a second.
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
     /// Print the first so many lines received.
     #[arg(long, default_value_t = 0, value_name = "LINES")]
     show: usize,
@@ -122,19 +128,20 @@ fn run_loki(arguments: &Loki) -> Result<ExitCode, String> {
     })
     .map_err(at(common.bind))?;
     common.announce(sink.addr())?;
-    common.attend(|shown| {
+    let look = |shown: usize| {
         let fresh: Vec<Stored> = if shown < common.show { sink.entries().split_off(shown) } else { Vec::new() };
-        (fresh.iter().map(show_entry).collect(), sink.counters().entries)
-    })?;
-    let counters = sink.counters();
-    let mut summary = json!({
-        "requests": counters.requests, "bodyBytes": counters.body_bytes, "entries": counters.entries,
-        "bytes": counters.bytes, "duplicates": counters.duplicates, "refused": counters.refused,
-        "refusedSilently": counters.refused_silently, "invalidUtf8": counters.invalid_utf8,
-        "answers": counters.answers,
-    });
-    let missing = common.expect.map(|lines| sink.missing(0..lines));
-    common.finish(&mut summary, counters.tally, counters.unnumbered, missing)
+        let counters = sink.counters();
+        let mut summary = json!({
+            "requests": counters.requests, "bodyBytes": counters.body_bytes, "entries": counters.entries,
+            "bytes": counters.bytes, "duplicates": counters.duplicates, "refused": counters.refused,
+            "refusedSilently": counters.refused_silently, "invalidUtf8": counters.invalid_utf8,
+            "answers": counters.answers,
+        });
+        common.add_numbers(&mut summary, counters.tally, counters.unnumbered);
+        Look { fresh: fresh.iter().map(show_entry).collect(), arrived: counters.entries, summary }
+    };
+    let summary = common.attend(look)?;
+    common.finish(summary, common.expect.map(|lines| sink.missing(0..lines)), sink.counters().tally)
 }
 
 fn run_syslog(arguments: &Syslog) -> Result<ExitCode, String> {
@@ -153,19 +160,28 @@ fn run_syslog(arguments: &Syslog) -> Result<ExitCode, String> {
     })
     .map_err(at(common.bind))?;
     common.announce(sink.addr())?;
-    common.attend(|shown| {
+    let look = |shown: usize| {
         let fresh: Vec<Message> = if shown < common.show { sink.messages().split_off(shown) } else { Vec::new() };
         let counters = sink.counters();
+        let mut summary = json!({
+            "sessions": counters.sessions, "handshakesFailed": counters.handshakes_failed, "bytes": counters.bytes,
+            "messages": counters.messages, "malformed": counters.malformed, "cutShort": counters.cut_short,
+        });
+        common.add_numbers(&mut summary, counters.tally, counters.unnumbered);
         let arrived = if common.verify.is_some() { counters.tally.seen } else { counters.messages };
-        (fresh.iter().map(show_message).collect(), arrived)
-    })?;
-    let counters = sink.counters();
-    let mut summary = json!({
-        "sessions": counters.sessions, "handshakesFailed": counters.handshakes_failed, "bytes": counters.bytes,
-        "messages": counters.messages, "malformed": counters.malformed, "cutShort": counters.cut_short,
-    });
-    let missing = common.expect.map(|lines| sink.missing(0..lines));
-    common.finish(&mut summary, counters.tally, counters.unnumbered, missing)
+        Look { fresh: fresh.iter().map(show_message).collect(), arrived, summary }
+    };
+    let summary = common.attend(look)?;
+    common.finish(summary, common.expect.map(|lines| sink.missing(0..lines)), sink.counters().tally)
+}
+
+/// What there is to see of a sink.
+struct Look {
+    /// The lines not shown yet, as text.
+    fresh: Vec<String>,
+    /// Lines that arrived, resends not counted.
+    arrived: u64,
+    summary: Value,
 }
 
 impl Common {
@@ -178,49 +194,47 @@ impl Common {
 
     fn announce(&self, addr: SocketAddr) -> Result<(), String> {
         if let Some(path) = &self.port_file {
-            // Whoever waits for the file must never read half a number.
-            let fresh = path.with_extension("new");
-            fs::write(&fresh, format!("{}\n", addr.port()))
-                .and_then(|()| fs::rename(&fresh, path))
-                .map_err(at(path.display()))?;
+            replace(path, &addr.port().to_string())?;
         }
         println!("listening on {addr}");
         Ok(())
     }
 
-    /// Shows what `look` finds until it is time to end. `look` takes how many were shown and gives the fresh ones and
-    /// how many arrived.
-    fn attend(&self, mut look: impl FnMut(usize) -> (Vec<String>, u64)) -> Result<(), String> {
+    /// Looks, and shows what is fresh, until it is time to end. `look` takes how many lines were shown already.
+    fn attend(&self, mut look: impl FnMut(usize) -> Look) -> Result<Value, String> {
         let stop = interruption().map_err(at("signals"))?;
         let start = Instant::now();
-        let mut shown = 0;
+        let (mut shown, mut told) = (0, None);
         loop {
-            let (fresh, arrived) = look(shown);
-            shown += fresh.len();
-            fresh.iter().for_each(|text| println!("{text}"));
-            let enough = self.until.is_some_and(|until| arrived >= until)
-                || self.seconds.is_some_and(|seconds| start.elapsed() >= Duration::from_secs(seconds));
-            if enough || stop.load(Ordering::Relaxed) {
-                return Ok(());
+            let seen = look(shown);
+            shown += seen.fresh.len();
+            seen.fresh.iter().for_each(|text| println!("{text}"));
+            let due = told.is_none_or(|told: Instant| told.elapsed() >= STATUS_INTERVAL);
+            let enough = self.until.is_some_and(|until| seen.arrived >= until)
+                || self.seconds.is_some_and(|seconds| start.elapsed() >= Duration::from_secs(seconds))
+                || stop.load(Ordering::Relaxed);
+            if let Some(path) = self.status_file.as_ref().filter(|_| due || enough) {
+                replace(path, &seen.summary.to_string())?;
+                told = Some(Instant::now());
+            }
+            if enough {
+                return Ok(seen.summary);
             }
             std::thread::sleep(LOOK);
         }
     }
 
-    /// Prints the summary; the exit code says whether every expected number arrived.
-    fn finish(
-        &self,
-        summary: &mut Value,
-        tally: Tally,
-        unnumbered: u64,
-        missing: Option<Vec<std::ops::Range<u64>>>,
-    ) -> Result<ExitCode, String> {
+    fn add_numbers(&self, summary: &mut Value, tally: Tally, unnumbered: u64) {
         if self.verify.is_some() {
             summary["numbers"] = json!({
                 "seen": tally.seen, "duplicates": tally.duplicates, "differing": tally.differing,
                 "reordered": tally.reordered, "beyond": tally.beyond, "unnumbered": unnumbered,
             });
         }
+    }
+
+    /// Prints the summary; the exit code says whether every expected number arrived.
+    fn finish(&self, mut summary: Value, missing: Option<Vec<Range<u64>>>, tally: Tally) -> Result<ExitCode, String> {
         if let Some(gaps) = &missing {
             summary["missing"] = gaps.iter().map(|gap| json!([gap.start, gap.end])).collect();
         }
@@ -232,6 +246,13 @@ impl Common {
         let whole = missing.is_none_or(|gaps| gaps.is_empty()) && tally.differing == 0;
         Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// Writes a line into a file such that whoever reads it never sees half of it.
+fn replace(path: &Path, line: &str) -> Result<(), String> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    fs::write(&fresh, format!("{line}\n")).and_then(|()| fs::rename(&fresh, path)).map_err(at(path.display()))
 }
 
 fn show_entry(stored: &Stored) -> String {
