@@ -247,13 +247,6 @@ pub struct Session {
     rude: Arc<AtomicBool>,
 }
 
-impl Session {
-    /// A switch that makes this session (and its generation) end by reset once it is dropped.
-    pub fn rudeness(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.rude)
-    }
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
         if self.rude.load(Ordering::Relaxed) {

@@ -12,16 +12,16 @@ pub type Pairs = Vec<(String, String)>;
 pub fn parse(text: &str) -> Result<Pairs, String> {
     let mut scan = Scan { rest: text, length: text.len() };
     let mut pairs = Pairs::new();
-    scan.expect('{')?;
+    scan.demand('{')?;
     loop {
         if scan.eat('}') {
             break;
         }
         let name = scan.name()?;
-        scan.expect('=')?;
+        scan.demand('=')?;
         pairs.push((name, scan.value()?));
         if !scan.eat(',') {
-            scan.expect('}')?;
+            scan.demand('}')?;
             break;
         }
     }
@@ -61,7 +61,7 @@ impl Scan<'_> {
         }
     }
 
-    fn expect(&mut self, wanted: char) -> Result<(), String> {
+    fn demand(&mut self, wanted: char) -> Result<(), String> {
         if self.eat(wanted) { Ok(()) } else { Err(self.wrong(&format!("expected {wanted:?}"))) }
     }
 
@@ -88,7 +88,7 @@ impl Scan<'_> {
             self.rest = &self.rest[end + 1..];
             return Ok(value);
         }
-        self.expect('"')?;
+        self.demand('"')?;
         let mut value = Vec::new();
         loop {
             let mut letters = self.rest.chars();

@@ -203,7 +203,8 @@ impl Store {
         if bytes > self.limits.message_bytes_max && !candidates.is_empty() {
             let limit = self.limits.message_bytes_max;
             let text = format!(
-                "rpc error: code = ResourceExhausted desc = grpc: received message larger than max ({bytes} vs. {limit})"
+                "rpc error: code = ResourceExhausted desc = grpc: received message larger than max \
+                 ({bytes} vs. {limit})"
             );
             return Answer::new(500, text);
         }
