@@ -143,6 +143,16 @@ impl Document {
         Reading { document, refusals }
     }
 
+    /// Reads the body of a PUT, whose name stands in the path: it may be left out, and may not be another.
+    pub fn read_named(kind: Kind, body: &Value, name: &str) -> Reading {
+        let Some(map) = unwrapped(kind, body) else { return Self::read(kind, body) };
+        let mut map = map.clone();
+        map.entry("name").or_insert_with(|| Value::String(name.to_owned()));
+        let mut reading = Self::read(kind, &Value::Object(map));
+        reading.refuse_renaming(name);
+        reading
+    }
+
     /// This document with a JSON merge patch (RFC 7396) laid over it, read again as a whole: null removes a field.
     pub fn merge(&self, patch: &Value) -> Reading {
         let mut merged = Value::Object(self.fields.clone());
@@ -161,7 +171,9 @@ impl Document {
             }
         };
         merge_patch(&mut merged, &Value::Object(patch));
-        Self::read(self.kind, &merged)
+        let mut reading = Self::read(self.kind, &merged);
+        reading.refuse_renaming(self.name());
+        reading
     }
 
     pub fn kind(&self) -> Kind {
@@ -173,13 +185,6 @@ impl Document {
         self.fields.get("name").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Gives the document a name it does not have: the one in the path of a PUT.
-    #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
-        self.fields.insert("name".to_owned(), Value::String(name.to_owned()));
-        self
-    }
-
     /// The fields as written, secrets included: for the store and for `compile`.
     pub(crate) fn fields(&self) -> &Map<String, Value> {
         &self.fields
@@ -188,6 +193,14 @@ impl Document {
     /// The fields as they may be shown: what is secret is left away.
     pub fn shown(&self) -> Map<String, Value> {
         schema::without_secrets(self.kind.schema(), &self.fields)
+    }
+}
+
+impl Reading {
+    fn refuse_renaming(&mut self, name: &str) {
+        if self.document.name() != name && self.refusals.iter().all(|refusal| refusal.field != "name") {
+            self.refusals.push(Refusal::new("name", format!("`name` cannot be changed; it is {name:?}")));
+        }
     }
 }
 
