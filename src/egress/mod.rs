@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 
 use self::hub::Hub;
 use crate::{
-    limits::EGRESS_BLOCKING_THREADS_MAX,
+    limits::{EGRESS_BLOCKING_THREADS_MAX, EGRESS_ORDERS_MAX},
     orders::{EgressOrder, EgressPort},
     stats::Board,
 };
@@ -39,7 +39,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Egress {
     /// `None` once halted.
-    orders: Option<mpsc::Sender<EgressOrder>>,
+    orders: Option<mpsc::SyncSender<EgressOrder>>,
     arrived: Arc<Notify>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -51,7 +51,7 @@ pub struct Egress {
 /// # Errors
 /// No thread, or no epoll instance for it.
 pub fn start(ports: Vec<EgressPort>, board: Arc<Board>) -> io::Result<Egress> {
-    let (orders, inbox) = mpsc::channel();
+    let (orders, inbox) = mpsc::sync_channel(EGRESS_ORDERS_MAX);
     let arrived = Arc::new(Notify::new());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,7 +68,8 @@ pub fn start(ports: Vec<EgressPort>, board: Arc<Board>) -> io::Result<Egress> {
 }
 
 impl Egress {
-    /// Gives an order. Never waits; orders to a halted thread are lost.
+    /// Gives an order. Waits only while `limits::EGRESS_ORDERS_MAX` of them are not yet applied, which takes no IO;
+    /// orders to a halted thread are lost.
     pub fn order(&self, order: EgressOrder) {
         if let Some(orders) = &self.orders {
             // The other end only goes away after a halt.

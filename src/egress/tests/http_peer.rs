@@ -22,7 +22,7 @@ pub(super) enum Reply {
     AckAndClose,
     /// Keeps the push and closes the connection instead of answering.
     StoreAndClose,
-    /// Keeps the push and never answers.
+    /// Keeps the push and never answers, until the other side gives up.
     Hang,
 }
 
@@ -101,7 +101,10 @@ impl HttpPeer {
                 Reply::Status(status, header, body) => (status, header, body),
                 Reply::AckAndClose => (204, "", ""),
                 Reply::StoreAndClose => return,
-                Reply::Hang => std::future::pending().await,
+                Reply::Hang => {
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                    return;
+                }
             };
             let length = if status == 204 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
             let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };

@@ -28,6 +28,29 @@ async fn batches_arrive_in_order_on_one_connection() {
     assert!(report.last_acked.is_some());
 }
 
+/// The peer listens on one of the addresses of the name only.
+#[tokio::test]
+async fn a_name_is_resolved_and_all_its_addresses_are_tried() {
+    let peer = HttpPeer::start([]).await;
+    let mut plan = loki_plan(peer.port);
+    plan.host = "localhost".to_owned();
+    let mut rig = Rig::with(vec![target(1, TargetKind::Loki(plan))]);
+    rig.send(1, "a");
+    rig.expect_acked([0]).await;
+    assert!(peer.head(0).contains(&format!("host: localhost:{}\r\n", peer.port)), "{}", peer.head(0));
+}
+
+/// An empty label is not a name, which the resolver knows without asking anybody.
+#[tokio::test]
+async fn a_name_that_does_not_exist_is_told() {
+    let mut plan = loki_plan(3100);
+    plan.host = "no..host".to_owned();
+    let mut rig = Rig::with(vec![target(1, TargetKind::Loki(plan))]);
+    rig.send(1, "a");
+    let reason = rig.until_failing(1).await;
+    assert!(reason.contains("no..host:3100: the name does not resolve"), "{reason}");
+}
+
 #[tokio::test]
 async fn an_outage_holds_batches_and_ends_by_itself() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

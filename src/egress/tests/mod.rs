@@ -2,8 +2,14 @@
 //! answered is true.
 
 mod certs;
+mod console;
 mod http_peer;
 mod loki;
+mod plan;
+mod rsyslog;
+mod syslog;
+mod syslog_peer;
+mod tls;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
