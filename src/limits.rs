@@ -161,6 +161,8 @@ pub const REASON_BYTES_MAX: usize = 300;
 pub const ADDRESSES_MAX: usize = 16;
 /// Least time one of several addresses is given at a connect.
 pub const ADDRESS_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// Orders waiting for the egress thread.
+pub const EGRESS_ORDERS_MAX: usize = 64;
 /// Threads of one egress thread's pool for what must block: name lookup, system certificates, the console.
 pub const EGRESS_BLOCKING_THREADS_MAX: usize = 2 * TARGETS_MAX;
 /// How often a syslog session with unsettled batches asks the kernel what was acknowledged.

@@ -185,6 +185,11 @@ fn explain_certificate(fault: &CertificateError) -> String {
             "the peer's certificate is signed by an authority that is not trusted here: is caPem of the tlsBundle its CA?"
                 .to_owned()
         }
+        CertificateError::BadSignature => {
+            "the peer's certificate is signed by another key than that of the authority trusted here: was a CA made \
+             anew under its old name?"
+                .to_owned()
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the peer's certificate has expired: renew it, or set this machine's clock".to_owned()
         }
@@ -209,7 +214,7 @@ fn explain_alert(alert: AlertDescription) -> String {
             "the peer broke off the handshake; a peer that demands a client certificate does that: name a tlsBundle"
                 .to_owned()
         }
-        AlertDescription::UnknownCA => {
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
             "the peer does not trust the CA of our certificate: is the tlsBundle meant for this target?".to_owned()
         }
         AlertDescription::CertificateExpired => {
