@@ -158,3 +158,31 @@ async fn a_halt_leaves_what_is_unsettled_unanswered() {
     egress.join();
     assert!(lane.verdict().is_none());
 }
+
+#[tokio::test]
+async fn two_lanes_share_a_target_and_each_gets_its_own_verdicts() {
+    let peer = HttpPeer::start([]).await;
+    let ends = [(); 2].map(|()| {
+        let woken = Arc::new(Notify::new());
+        let bell = Arc::clone(&woken);
+        (handoff(Waker::new(move || bell.notify_one())), woken)
+    });
+    let [((mut first, port_a), woken_a), ((mut second, port_b), woken_b)] = ends;
+    let egress = start(vec![port_a, port_b], Arc::new(Board::default())).expect("an egress thread");
+    let mut plan = Plan::empty("test", "node");
+    plan.targets = vec![Arc::new(loki(1, peer.port))];
+    egress.order(EgressOrder::Plan(Arc::new(plan)));
+    let batch = |id, text: &'static str| {
+        let body = Bytes::from_static(text.as_bytes());
+        Arc::new(Batch { id, raw_bytes: body.len(), body, entries: 1, tenant: None, parts: Vec::new() })
+    };
+    first.submit(ObjectId(1), batch(5, "a")).expect("room");
+    second.submit(ObjectId(1), batch(5, "b")).expect("room");
+    for (lane, woken) in [(&mut first, woken_a), (&mut second, woken_b)] {
+        timeout(DEADLINE, woken.notified()).await.expect("a wake-up");
+        let verdict = lane.verdict().expect("a verdict behind the wake-up");
+        assert_eq!((verdict.batch, verdict.outcome), (5, Outcome::Acked));
+        assert!(lane.verdict().is_none());
+    }
+    egress.join();
+}
