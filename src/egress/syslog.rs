@@ -43,13 +43,12 @@ pub(super) async fn run(task: &mut Task) {
             window.push(load);
         }
         if endpoint.is_none() || task.plans.have_changed() {
-            endpoint = match compile(&task.plans.take()).await {
-                Ok(endpoint) => Some(endpoint),
-                Err(fault) => {
-                    fail(task, &fault.to_string()).await;
-                    continue;
-                }
-            };
+            // Never the one before: its trust may have been taken away.
+            endpoint = None;
+            match compile(&task.plans.take()).await {
+                Ok(compiled) => endpoint = Some(compiled),
+                Err(fault) => fail(task, &fault.to_string()).await,
+            }
         }
         let Some(target) = &endpoint else { continue };
         let wire = tokio::select! {

@@ -8,7 +8,7 @@ use super::{
     syslog_peer::SyslogPeer,
     *,
 };
-use crate::limits::BATCHES_IN_FLIGHT_MAX;
+use crate::{limits::BATCHES_IN_FLIGHT_MAX, plan::Secret};
 
 /// A port where nobody listens for as long as the listener is not told to.
 async fn closed_port() -> u16 {
@@ -132,6 +132,28 @@ async fn a_rotated_bundle_moves_the_stream_to_a_new_session_without_a_duplicate(
     assert_eq!(peer.sessions(), [b"a\n", b"b\n"]);
     let report = rig.report(1);
     assert_eq!((report.resent, report.failed_tries), (0, 0));
+}
+
+/// A plan that cannot be used is not a reason to go on under the one before: that bundle was taken away.
+#[tokio::test]
+async fn a_broken_bundle_holds_the_lines_until_it_is_mended() {
+    let authority = Authority::new();
+    let config = server(&authority.issue("127.0.0.1"), Some(&authority), &rustls::version::TLS13);
+    let peer = SyslogPeer::start_tls(config, []);
+    let mended = syslog_tls(1, peer.port, Some(authority.bundle("client")));
+    let mut bundle = authority.bundle("client");
+    bundle.key_pem = Secret::new(authority.issue("other").key_pem);
+    let mut rig = Rig::with(vec![mended.clone()]);
+    rig.send(1, "a\n");
+    rig.expect_acked([0]).await;
+    rig.plan(vec![syslog_tls(1, peer.port, Some(bundle))]);
+    peer.until_closed(1).await;
+    rig.send(1, "b\n");
+    rig.until(1, |report| report.failed_tries >= 3).await;
+    assert_eq!(peer.sessions(), [b"a\n"]);
+    rig.plan(vec![mended]);
+    rig.expect_acked([1]).await;
+    assert_eq!(peer.sessions(), [b"a\n", b"b\n"]);
 }
 
 #[tokio::test]
