@@ -221,8 +221,8 @@ impl Session {
     /// Asks the kernel what was acknowledged, and settles what may. Gives the number of batches settled.
     fn settle(&self, task: &mut Task, window: &mut Window<Load>) -> io::Result<usize> {
         let socket = self.wire.socket();
-        // Straight from the kernel: what the peer said last is seen even if the runtime has not come to it yet. Whatever
-        // waits to be read may be the session's end, so nothing settles before it is read.
+        // Straight from the kernel: what the peer said last is seen even if the runtime has not come to it yet.
+        // Whatever waits to be read may be the session's end, so nothing settles before it is read.
         match rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok(_) => return Ok(0),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
