@@ -1,7 +1,7 @@
 //! Watches on files and directories by inotify, shared by the real backends.
 //!
-//! The kernel keeps one mark per inode and inotify instance, and adding a second watch replaces the first one's mask. So
-//! names and content have an instance each, and several watches may stand behind one mark.
+//! The kernel keeps one mark per inode and inotify instance, and adding a second watch replaces the first one's mask.
+//! So names and content have an instance each, and several watches may stand behind one mark.
 
 use std::{
     collections::HashMap,

@@ -17,10 +17,13 @@ fn a_timeout_ends_the_sleep_and_time_goes_on<S: Stage>() {
     let mut out = Vec::new();
     let mut before = ring.now();
     for wait in [Duration::ZERO, Duration::from_micros(300), Duration::from_millis(20)] {
-        ring.reap(wait, &mut out).unwrap();
-        let now = ring.now();
-        assert!(now.mono >= before.mono + wait, "{wait:?}: from {before:?} to {now:?}");
-        before = now;
+        // Early returns are allowed, but a ring that hardly sleeps would need more of them.
+        let reaps = (1..=50).find(|_| {
+            ring.reap(wait, &mut out).unwrap();
+            ring.now().mono >= before.mono + wait
+        });
+        assert!(reaps.is_some(), "{wait:?}: from {before:?} to {:?}", ring.now());
+        before = ring.now();
     }
     assert!(out.is_empty());
 }
