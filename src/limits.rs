@@ -252,6 +252,7 @@ const _: () = {
     assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");
     assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES && QUEUE_BYTES <= QUEUE_BYTES_MAX);
     assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");
+    assert!(RING_WORKERS_MAX > 3, "before 6.1 the ring's three standing reads may each hold a worker");
     assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
     assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
     assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");
