@@ -130,7 +130,7 @@ impl Client {
         let name = ServerName::try_from(self.host.clone())
             .map_err(|_| self.unavailable("its host is no name TLS can check".to_owned()))?;
         let stream = self.connector.connect(name, stream).await.map_err(|error| {
-            self.unavailable(format!("TLS failed: {error}")).way_out("give its authority by --ca-file")
+            self.unavailable(format!("TLS failed: {error}")).way_out("give its authority by --endpoint-ca")
         })?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(failed)?;
