@@ -1,1 +1,41 @@
-fn main() {}
+//! `corelane-perf`: make load, receive it, say what arrived and what it cost.
+
+mod command;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Load generator and verifying receivers for log shippers.
+#[derive(Parser)]
+#[command(name = "corelane-perf", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write numbered log lines into a file, at a pace, with rotation.
+    Gen(command::generate::Arguments),
+    /// Receive, verify and count.
+    #[command(subcommand)]
+    Sink(command::sink::Kind),
+    /// Show the CPU seconds and memory a process has used.
+    Usage(command::usage::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Gen(arguments) => command::generate::run(&arguments),
+        Command::Sink(kind) => command::sink::run(&kind),
+        Command::Usage(arguments) => command::usage::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("corelane-perf: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
