@@ -254,8 +254,12 @@ impl Registry {
         let known = |complaint: &Complaint| {
             before.iter().any(|known| known.kind == complaint.kind && known.name == complaint.name)
         };
-        let others = after.iter().filter(|complaint| !about_it(complaint) && !known(complaint));
-        texts.extend(others.map(|complaint| format!("{} '{}': {}", complaint.kind, complaint.name, complaint.text)));
+        // What is wrong with the object itself comes first: complaints of others may only follow from it.
+        if texts.is_empty() {
+            let others = after.iter().filter(|complaint| !known(complaint));
+            texts
+                .extend(others.map(|complaint| format!("{} '{}': {}", complaint.kind, complaint.name, complaint.text)));
+        }
         if texts.is_empty() { Ok(()) } else { Err(Fault::invalid("", texts.join("; "))) }
     }
 

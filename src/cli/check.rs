@@ -1,0 +1,68 @@
+//! `corelane check`: judges configuration and objects as `run` would, without running.
+
+use std::{path::Path, process::ExitCode};
+
+use super::{
+    grammar::{Access, CheckFlags},
+    print,
+};
+use crate::{
+    config::{Kind, NodeConfig, Object, ObjectDirectory, compile, node::Overrides, objects},
+    fault::Fault,
+    plan::Complaint,
+};
+
+/// Prints every complaint; the code is 1 when there is one.
+///
+/// # Errors
+/// Stdout cannot be written.
+pub fn check(flags: &CheckFlags, access: &Access) -> Result<ExitCode, Fault> {
+    let overrides = Overrides { state_dir: access.state_dir.clone(), ..Overrides::default() };
+    let config = match NodeConfig::load(flags.config.as_deref(), &overrides) {
+        Ok(config) => config,
+        Err(faults) => {
+            faults.iter().for_each(print::error);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let mut paths = flags.objects.clone();
+    if paths.is_empty() {
+        paths.extend(config.objects.clone());
+    }
+    let (mut found, mut complaints) = (Vec::new(), Vec::new());
+    for path in &paths {
+        let (more, worse) = read(path);
+        found.extend(more);
+        complaints.extend(worse);
+    }
+    let plan = compile(0, &found, complaints, None, &config.site());
+    for complaint in &plan.complaints {
+        print::out(&format!("{}\n", print::plain(&worded(complaint))))?;
+    }
+    if !plan.complaints.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let bundles = found.iter().filter(|object| object.kind() == Kind::TlsBundle).count();
+    let (sources, targets) = (plan.sources.len(), plan.targets.len());
+    print::out(&format!(
+        "good: node {}, {sources} source(s), {targets} target(s), {bundles} tls-bundle(s)\n",
+        config.node
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &Path) -> (Vec<Object>, Vec<Complaint>) {
+    if path.is_dir() {
+        let mut directory = ObjectDirectory::new(path.to_owned());
+        directory.poll(0);
+        return (directory.objects().cloned().collect(), directory.complaints());
+    }
+    objects::read_file(path)
+}
+
+fn worded(complaint: &Complaint) -> String {
+    match complaint.name.as_str() {
+        "" => format!("{}: {}", complaint.kind, complaint.text),
+        name => format!("{} {name}: {}", complaint.kind, complaint.text),
+    }
+}

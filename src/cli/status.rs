@@ -1,0 +1,128 @@
+//! `corelane status`: health first, then what flows, then what is in the way.
+
+use http::Method;
+use serde_json::Value;
+
+use super::{access, grammar::Access, print, table::Table};
+use crate::fault::Fault;
+
+/// # Errors
+/// The API cannot be reached.
+pub fn status(access: &Access) -> Result<(), Fault> {
+    let answer = access::client(access)?.call(Method::GET, "/api/v2/logs/status", None)?;
+    print::value(access.output_format, &answer, human)
+}
+
+fn human(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let collector = &status["collector"];
+    let mut out = format!(
+        "corelane {} on {} (cluster {}), revision {}\n",
+        text(&status["version"]),
+        text(&status["node"]),
+        text(&status["cluster"]),
+        status["revision"]
+    );
+    let health = text(&collector["pipelineHealth"]).replace("HEALTHY", "OK");
+    let error = text(&collector["pipelineError"]);
+    out.push_str(&format!("pipeline {health}{}\n", if error.is_empty() { error } else { format!(": {error}") }));
+    let parts = [lanes(&status["lanes"]), flows(&status["flows"]), targets(&status["targets"]), readers(status)];
+    for table in parts.iter().filter(|table| !table.is_empty()) {
+        out.push('\n');
+        out.push_str(&table.render());
+    }
+    for (noun, next) in [
+        ("sources", "no source yet: `corelane create source --help`"),
+        ("targets", "no target yet: `corelane create target --help`"),
+    ] {
+        if status[noun].as_array().is_none_or(Vec::is_empty) {
+            out.push_str(&format!("\n{next}\n"));
+        }
+    }
+    for complaint in items(&status["complaints"]) {
+        let (kind, name) = (text(&complaint["kind"]), text(&complaint["name"]));
+        out.push_str(&format!("\ncomplaint: {kind} {name}: {}", text(&complaint["text"])));
+    }
+    print::plain(&out)
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn lanes(lanes: &Value) -> Table {
+    let mut table = Table::new(&["LANE", "BACKEND", "CORE", "REV", "CPU", "TROUBLE"]);
+    for lane in items(lanes) {
+        let cpu = format!("{:.2}s", lane["cpuMicros"].as_f64().unwrap_or(0.0) / 1e6);
+        let trouble = items(&lane["troubles"]).last().map(cell).unwrap_or_default();
+        let core = if lane["core"].is_null() { "unpinned".to_owned() } else { cell(&lane["core"]) };
+        table.row(vec![cell(&lane["lane"]), cell(&lane["backend"]), core, cell(&lane["revision"]), cpu, trouble]);
+    }
+    table
+}
+
+fn flows(flows: &Value) -> Table {
+    let mut table = Table::new(&[
+        "SOURCE",
+        "TARGET",
+        "READ",
+        "FILTERED",
+        "DELIVERED",
+        "REFUSED",
+        "DROPPED",
+        "IN FLIGHT",
+        "LAG",
+        "WAITING",
+    ]);
+    for flow in items(flows) {
+        let totals = &flow["totals"];
+        let dropped: u64 = totals["dropped"].as_object().map_or(0, |map| map.values().filter_map(Value::as_u64).sum());
+        table.row(vec![
+            cell(&flow["source"]),
+            cell(&flow["target"]),
+            cell(&totals["read"]),
+            cell(&totals["filtered"]),
+            cell(&totals["delivered"]),
+            cell(&totals["refused"]),
+            dropped.to_string(),
+            cell(&flow["inFlight"]),
+            format!("{:.0}s", flow["lagSeconds"].as_f64().unwrap_or(0.0)),
+            cell(&flow["waiting"]),
+        ]);
+    }
+    table
+}
+
+fn targets(targets: &Value) -> Table {
+    let mut table = Table::new(&["TARGET", "STATE", "LAST ACKED", "RESENT", "REASON"]);
+    for target in items(targets) {
+        let state = if target["enabled"] == Value::Bool(true) { cell(&target["state"]) } else { "DISABLED".to_owned() };
+        let cells = vec![
+            cell(&target["name"]),
+            state,
+            cell(&target["lastAcked"]),
+            cell(&target["resent"]),
+            cell(&target["reason"]),
+        ];
+        table.row(cells);
+    }
+    table
+}
+
+/// The ten readers furthest behind.
+fn readers(status: &Value) -> Table {
+    let mut table = Table::new(&["READER", "SOURCE", "BEHIND"]);
+    for reader in items(&status["readers"]).iter().take(10) {
+        let behind = format!("{} bytes", cell(&reader["behindBytes"]));
+        table.row(vec![cell(&reader["path"]), cell(&reader["source"]), behind]);
+    }
+    table
+}

@@ -1,0 +1,90 @@
+//! Answers: JSON bodies, `ETag`, and the one shape of errors that clients in the field know.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::{
+    control::registry::View,
+    fault::{Fault, Kind},
+};
+
+/// What a handler gives: a JSON answer, or a fault that becomes one.
+pub type Answer = Result<Response, Refused>;
+
+/// A fault on its way out.
+#[derive(Debug)]
+pub struct Refused(pub Fault);
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self(fault)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (status, code) = codes(self.0.kind());
+        error(status, code, &self.0.to_string())
+    }
+}
+
+/// HTTP status and gRPC code of a fault.
+fn codes(kind: Kind) -> (StatusCode, u8) {
+    match kind {
+        Kind::Usage | Kind::Invalid => (StatusCode::BAD_REQUEST, 3),
+        Kind::NotFound => (StatusCode::NOT_FOUND, 5),
+        Kind::Conflict => (StatusCode::CONFLICT, 6),
+        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, 16),
+        Kind::Forbidden => (StatusCode::FORBIDDEN, 7),
+        Kind::Stale => (StatusCode::PRECONDITION_FAILED, 9),
+        Kind::Exhausted => (StatusCode::TOO_MANY_REQUESTS, 8),
+        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, 14),
+        Kind::Io | Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, 13),
+    }
+}
+
+/// An error in its fixed shape.
+pub fn error(status: StatusCode, code: u8, message: &str) -> Response {
+    let body = json!({"error": message, "code": code, "message": message, "details": []});
+    let mut response = with_status(status, &body);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// 200 with a JSON body.
+pub fn ok(body: &Value) -> Response {
+    with_status(StatusCode::OK, body)
+}
+
+/// 200 with an object and its `ETag`.
+pub fn object(view: View) -> Response {
+    let mut response = ok(&Value::Object(view.fields));
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", view.revision)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn with_status(status: StatusCode, body: &Value) -> Response {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `authenticated, but may not`.
+pub fn denied() -> Fault {
+    Fault::new(Kind::Forbidden, "", "Permission denied.")
+}
+
+/// `no good token`; says nothing of why.
+pub fn unauthenticated() -> Fault {
+    Fault::new(Kind::Unauthenticated, "", "Unauthorized: authentication failed.")
+}
