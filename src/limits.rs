@@ -45,6 +45,19 @@ pub const TAIL_IDLE: Duration = Duration::from_secs(5);
 /// How often the globs are matched anew when no directory event says so earlier.
 pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(10);
 
+// ---- the ring --------------------------------------------------------------------------------------------------
+
+/// Reads one ring has under way at once. Their buffers belong to whoever submitted them.
+pub const RING_READS_MAX: usize = 64;
+/// `Op::Persist` waiting or under way in one ring.
+pub const RING_PERSISTS_MAX: usize = 8;
+/// Bytes of watch events taken from the kernel at once.
+pub const RING_EVENTS_BYTES: usize = 16 * KIB;
+/// Kernel threads one ring may keep busy with reads that wait for a device.
+pub const RING_WORKERS_MAX: u32 = 4;
+/// How long a ring that goes away waits for the kernel to let go of its buffers; later ones are leaked, never freed.
+pub const RING_DRAIN: Duration = Duration::from_secs(5);
+
 // ---- the lane --------------------------------------------------------------------------------------------------
 
 /// Lanes of one appliance.
@@ -65,8 +78,23 @@ pub const LANE_ORDERS_MAX: usize = 64;
 pub const TIME_MARKS_MAX: usize = 16;
 /// Shortest distance between two time marks.
 pub const TIME_MARK_INTERVAL: Duration = Duration::from_secs(1);
-/// A target without credit for so long leaves the shared pass; it replays from its own position later.
-pub const SPLIT_AFTER: Duration = Duration::from_secs(10);
+/// A target without credit for so long leaves the pass it shares; it replays from its own position later. Until then it
+/// holds up the others of the pass, so this is short: what bridges an outage is the target's queue, not this.
+pub const SPLIT_AFTER: Duration = Duration::from_millis(500);
+/// Chunks of one lane, lent to the passes that read.
+pub const CHUNKS_MAX: usize = 16;
+/// A pass whose reader failed is tried again after so long.
+pub const READ_RETRY: Duration = Duration::from_secs(1);
+/// Files of which the head is being read at once.
+pub const OPENING_MAX: usize = 64;
+/// Bytes read at once while looking for where `startAt` lies.
+pub const SEEK_BYTES: usize = 64 * KIB;
+/// A file in a format without times begins at most so many bytes before its end when `startAt` is a duration.
+pub const UNTIMED_BACKLOG_BYTES: u64 = MIB as u64;
+/// Sentences of trouble a lane reports at most.
+pub const TROUBLES_MAX: usize = 32;
+/// How often a journal directory is looked at when no event says so earlier.
+pub const JOURNAL_POLL: Duration = Duration::from_millis(250);
 
 // ---- batches ---------------------------------------------------------------------------------------------------
 
@@ -90,6 +118,12 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 2048;
 pub const FIELDS_MAX: usize = 16;
 /// Bytes of one structured-metadata value.
 pub const METADATA_VALUE_BYTES_MAX: usize = 4096;
+/// Bytes of all structured metadata of one entry, names included (Loki's stock limit is 64 KiB); pairs beyond stay out.
+pub const METADATA_BYTES_MAX: usize = 48 * KIB;
+/// Buffers an open batch keeps for its next filling, in bytes; what grew beyond is given back.
+pub const BATCH_KEPT_BYTES: usize = 2 * MIB;
+/// Message bytes every part of a split syslog message carries at least, however long its header is.
+pub const SYSLOG_PART_BYTES_MIN: usize = 64;
 /// Syslog message size by default (rsyslog's own default), in bytes.
 pub const SYSLOG_MESSAGE_BYTES: usize = 8192;
 
@@ -119,6 +153,26 @@ pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
 pub const SYSLOG_SETTLE: Duration = Duration::from_secs(1);
 /// TCP_USER_TIMEOUT of syslog sessions.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest pause a target's `Retry-After` can ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a target's words that are kept as a reason.
+pub const REASON_BYTES_MAX: usize = 300;
+/// Addresses of one name that are tried at one connect.
+pub const ADDRESSES_MAX: usize = 16;
+/// Least time one of several addresses is given at a connect.
+pub const ADDRESS_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// Orders waiting for the egress thread.
+pub const EGRESS_ORDERS_MAX: usize = 64;
+/// Threads of one egress thread's pool for what must block: name lookup, system certificates, the console.
+pub const EGRESS_BLOCKING_THREADS_MAX: usize = 2 * TARGETS_MAX;
+/// How often a syslog session with unsettled batches asks the kernel what was acknowledged.
+pub const SYSLOG_POLL: Duration = Duration::from_millis(50);
+/// Bytes read at once from a syslog peer, whose words are only waited for, not understood.
+pub const SYSLOG_READ_BYTES: usize = 4 * KIB;
+/// A syslog session that is to be replaced under a new plan is given up when nothing settles for so long.
+pub const SESSION_DRAIN: Duration = Duration::from_secs(10);
+/// A silent session is probed after so long, and so often (TCP keep-alive).
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long a stopping appliance waits for what is in flight.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Most bytes (before compression) that can arrive twice for one flow after a crash: what a target's queue may hold,
@@ -150,6 +204,44 @@ pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
 pub const HISTORY_REVISIONS: usize = 50;
 /// How often `conf.d` is looked at for changes.
 pub const OBJECTS_POLL: Duration = Duration::from_secs(1);
+/// What an appliance takes before any target's queue, in bytes: chunks, windows, caches, the plan and the API.
+pub const MEMORY_POOLS_BYTES: usize = 64 * MIB;
+/// A TLS handshake with the API that takes longer is given up.
+pub const API_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request to the API that is not answered in so long is given up, slow senders included.
+pub const API_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stopping API waits for requests under way.
+pub const API_DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+/// Clock difference a token's times are given, in seconds.
+pub const TOKEN_LEEWAY_SECONDS: u64 = 30;
+/// Public keys read from the key directories.
+pub const TOKEN_KEYS_MAX: usize = 256;
+/// Largest public key file, in bytes.
+pub const TOKEN_KEY_BYTES_MAX: usize = 16 * KIB;
+/// Largest stored revision that is read back, in bytes.
+pub const STORE_BYTES_MAX: usize = 64 * MIB;
+/// The deltas of a collector are counted over the last one to two of these.
+pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
+/// A lane whose last report is older counts as standing still.
+pub const REPORT_STALE: Duration = Duration::from_secs(10);
+/// A flow further behind than this is not healthy, in seconds.
+pub const HEALTHY_LAG_SECONDS: f64 = 60.0;
+/// Readers shown by `status`, most behind first.
+pub const STATUS_READERS_MAX: usize = 256;
+/// Bytes of one label name (Loki's stock limit).
+pub const LABEL_NAME_BYTES_MAX: usize = 1024;
+/// Bytes of a tenant (Loki's limit).
+pub const TENANT_BYTES_MAX: usize = 150;
+/// Least and most `maxMessageBytes` of a syslog target may be (RFC 5424 §6.1 asks every receiver for 480).
+pub const SYSLOG_MESSAGE_BYTES_MIN: usize = 480;
+pub const SYSLOG_MESSAGE_BYTES_MAX: usize = CHUNK_BYTES;
+/// Least and most `timeout` of a Loki target may be.
+pub const REQUEST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// How long the command line waits for the API.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer the command line reads.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 64 * MIB;
 /// How often lanes publish what they did.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -159,8 +251,13 @@ const _: () = {
     assert!(BATCH_BYTES + 2 * FRAME_BYTES_MAX < 4 * MIB, "one append past the mark must stay below Loki's 4 MiB");
     assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");
     assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES && QUEUE_BYTES <= QUEUE_BYTES_MAX);
+    assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");
     assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
     assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
     assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");
+    assert!(
+        BACKOFF_MIN.as_millis() <= BACKOFF_MAX.as_millis() && BACKOFF_MAX.as_millis() <= RETRY_AFTER_MAX.as_millis()
+    );
+    assert!(SYSLOG_POLL.as_millis() * 4 <= SYSLOG_SETTLE.as_millis(), "a session's death is seen before it settles");
     assert!(SLOT_BYTES.is_power_of_two() && SLOT_BYTES <= 4096, "a slot never crosses a page");
 };

@@ -1,1 +1,260 @@
-//! (to come)
+//! The lane: one thread on one core that carries lines from readers to sealed batches, as a plain loop.
+//!
+//! `turn` is the whole story: reap what the kernel has done, settle what targets have answered, obey orders, look for new
+//! files, carry records while there is credit, seal, write the checkpoint, hand over. Nothing in it waits but `reap`, and
+//! nothing is shared: batches leave and verdicts arrive by pointer. Each step has a file of its own; they are all steps of
+//! the one `Lane`, whose state is listed here.
+//!
+//! The order of the last steps is a promise: time marks are in the checkpoint before a batch that relies on them leaves.
+
+pub mod batch_set;
+mod carry;
+pub mod checkpoint;
+mod discover;
+mod finish;
+pub mod flow;
+mod group;
+pub mod identity;
+mod open;
+mod plan;
+pub mod pool;
+pub mod reader;
+mod report;
+mod settle;
+mod stream;
+mod tail;
+pub mod target;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use crossbeam::queue::ArrayQueue;
+
+use self::{
+    batch_set::BatchSet, checkpoint::Checkpoint, discover::Discovery, open::Opening, pool::Pool, reader::Reader,
+    stream::Streams, target::Targets,
+};
+use crate::{
+    limits::{LANE_ORDERS_MAX, TURN_SLEEP_MAX},
+    orders::{LaneOrder, Port},
+    plan::Plan,
+    ring::{Completion, Now, Ring, Token, Waker, Watch},
+    stats::Board,
+};
+
+/// What a lane is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct LaneConfig {
+    pub lane: u16,
+    /// How many lanes there are: each source belongs to one.
+    pub lanes: u16,
+    /// Where the checkpoint lives; exists.
+    pub checkpoint: PathBuf,
+    pub backend_reason: String,
+    pub core: Option<usize>,
+}
+
+/// Gives orders to a lane from another thread.
+#[derive(Clone, Debug)]
+pub struct LaneHandle {
+    orders: Arc<ArrayQueue<LaneOrder>>,
+    waker: Waker,
+}
+
+impl LaneHandle {
+    /// Gives an order; an older one that was not obeyed yet is pushed out when the queue is full, as a newer plan makes it
+    /// void anyway.
+    pub fn order(&self, order: LaneOrder) {
+        self.orders.force_push(order);
+        self.waker.wake();
+    }
+}
+
+/// Who waits for a completion.
+#[derive(Clone, Copy, Debug)]
+enum Awaiting {
+    Opening,
+    Pass { reader: u32, pass: u32 },
+}
+
+/// Who looks through a watch.
+#[derive(Clone, Debug)]
+enum Watching {
+    /// Names in a directory that a glob visits.
+    Names,
+    /// The growth of an idle file, or a journal directory.
+    Reader(u32),
+}
+
+/// How a lane's life goes on after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Again,
+    Halted,
+}
+
+#[derive(Debug)]
+pub struct Lane<R, P> {
+    config: LaneConfig,
+    ring: R,
+    port: P,
+    board: Arc<Board>,
+    orders: Arc<ArrayQueue<LaneOrder>>,
+    now: Now,
+    plan: Arc<Plan>,
+    targets: Targets,
+    readers: BTreeMap<u32, Box<Reader>>,
+    next_reader: u32,
+    /// (reader, pass) with something to read.
+    ready: VecDeque<(u32, u32)>,
+    batches: BatchSet,
+    streams: Streams,
+    pool: Pool,
+    checkpoint: Checkpoint,
+    discovery: Discovery,
+    opening: BTreeMap<Token, Opening>,
+    awaiting: HashMap<Token, Awaiting>,
+    watching: HashMap<Watch, Watching>,
+    next_token: u64,
+    happened: Vec<Completion>,
+    troubles: VecDeque<String>,
+    draining: bool,
+    next_report: Duration,
+    next_tail: Duration,
+    /// Bytes carried since the lane began, for reports and tests.
+    carried_bytes: u64,
+}
+
+impl<R: Ring, P: Port> Lane<R, P> {
+    /// A lane that has read its checkpoint and waits for its first plan.
+    pub fn new(config: LaneConfig, mut ring: R, port: P, board: Arc<Board>) -> Self {
+        let checkpoint = Checkpoint::load(&mut ring, &config.checkpoint, config.lane);
+        let now = ring.now();
+        Self {
+            config,
+            ring,
+            port,
+            board,
+            orders: Arc::new(ArrayQueue::new(LANE_ORDERS_MAX)),
+            now,
+            plan: Arc::new(Plan::empty("", "")),
+            targets: Targets::default(),
+            readers: BTreeMap::new(),
+            next_reader: 0,
+            ready: VecDeque::new(),
+            batches: BatchSet::default(),
+            streams: Streams::default(),
+            pool: Pool::default(),
+            checkpoint,
+            discovery: Discovery::default(),
+            opening: BTreeMap::new(),
+            awaiting: HashMap::new(),
+            watching: HashMap::new(),
+            next_token: 0,
+            happened: Vec::new(),
+            troubles: VecDeque::new(),
+            draining: false,
+            next_report: Duration::ZERO,
+            next_tail: Duration::ZERO,
+            carried_bytes: 0,
+        }
+    }
+
+    pub fn handle(&self) -> LaneHandle {
+        LaneHandle { orders: Arc::clone(&self.orders), waker: self.ring.waker() }
+    }
+
+    /// Turns until halted.
+    pub fn run(mut self) -> io::Result<()> {
+        while self.turn()? == Turn::Again {}
+        Ok(())
+    }
+
+    /// One turn. Fails only when the ring itself does.
+    pub fn turn(&mut self) -> io::Result<Turn> {
+        let wait = self.sleep();
+        self.ring.reap(wait, &mut self.happened)?;
+        self.now = self.ring.now();
+        self.settle_completions();
+        self.settle_verdicts();
+        if self.obey() == Turn::Halted {
+            self.halt();
+            return Ok(Turn::Halted);
+        }
+        self.discover();
+        self.tail();
+        self.regroup_all();
+        self.targets.watch_credit(self.now.mono);
+        self.carry();
+        self.seal_due();
+        self.remember();
+        self.checkpoint.write(&mut self.ring);
+        self.batches.hand_over(&mut self.port, &self.targets);
+        self.report();
+        Ok(Turn::Again)
+    }
+
+    /// How long there is nothing to do, as far as the lane itself knows. Events end the sleep earlier.
+    fn sleep(&self) -> Duration {
+        if self.has_work() {
+            return Duration::ZERO;
+        }
+        let next =
+            [Some(self.next_tail), self.batches.next_due(), Some(self.next_report), self.discovery.next(self.draining)];
+        let wake = next.into_iter().flatten().min().unwrap_or(Duration::MAX);
+        wake.saturating_sub(self.now.mono).min(TURN_SLEEP_MAX)
+    }
+
+    /// Whether a pass could be carried right now.
+    fn has_work(&self) -> bool {
+        !self.draining && self.ready.iter().any(|(reader, pass)| self.may_carry(*reader, *pass))
+    }
+
+    fn obey(&mut self) -> Turn {
+        while let Some(order) = self.orders.pop() {
+            match order {
+                LaneOrder::Plan(plan) => self.apply(plan),
+                LaneOrder::Drain => {
+                    self.draining = true;
+                    self.seal_all();
+                }
+                LaneOrder::Halt => return Turn::Halted,
+            }
+        }
+        Turn::Again
+    }
+
+    /// Writes the last checkpoint. What is in flight stays unsettled and is read again.
+    fn halt(&mut self) {
+        self.settle_verdicts();
+        self.remember();
+        self.checkpoint.write(&mut self.ring);
+        self.next_report = Duration::ZERO;
+        self.report();
+    }
+
+    fn token(&mut self, awaiting: Awaiting) -> Token {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        self.awaiting.insert(token, awaiting);
+        token
+    }
+
+    fn trouble(&mut self, text: String) {
+        if self.troubles.back() == Some(&text) {
+            return;
+        }
+        tracing::warn!(lane = self.config.lane, "{text}");
+        if self.troubles.len() == crate::limits::TROUBLES_MAX {
+            self.troubles.pop_front();
+        }
+        self.troubles.push_back(text);
+    }
+}

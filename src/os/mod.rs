@@ -1,1 +1,9 @@
-//! (to come)
+//! Safe fences around what only the operating system knows: sockets, processors, peers, this process.
+//!
+//! Each function is one question or one request to the kernel, with its answer as a plain value. Nothing here keeps
+//! state. `unsafe` is allowed here and in `ring`, nowhere else.
+
+pub mod cpu;
+pub mod peer;
+pub mod process;
+pub mod tcp;

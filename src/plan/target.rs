@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::model::{Level, ObjectId};
 
 /// One target, ready for egress.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetPlan {
     pub id: ObjectId,
     pub name: String,
@@ -19,7 +19,7 @@ pub struct TargetPlan {
     pub queue_bytes: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetKind {
     Loki(LokiPlan),
     Syslog(SyslogPlan),
@@ -27,7 +27,7 @@ pub enum TargetKind {
 }
 
 /// A Loki push endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LokiPlan {
     pub https: bool,
     pub host: String,
@@ -44,14 +44,14 @@ pub struct LokiPlan {
     pub timeout: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     Basic { username: String, password: Secret },
     Bearer(Secret),
 }
 
 /// An RFC 5424 receiver.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyslogPlan {
     pub host: String,
     pub port: u16,
@@ -112,7 +112,7 @@ pub enum Output {
 }
 
 /// A CA, a certificate chain and a private key, as PEM, checked against each other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsBundle {
     pub name: String,
     pub ca_pem: String,

@@ -1,9 +1,29 @@
 //! The one seam to the kernel: everything a lane asks of disk and clock goes through `Ring`.
 //!
-//! Three backends: `uring` (io_uring), `poll` (epoll and pread; the production backend where io_uring is denied) and `sim`
-//! (a simulated disk and clock from one seed). Code above is generic over `Ring` and cannot tell them apart.
+//! Three backends: `uring` (io_uring), `poll` (poll and pread; the production backend where io_uring is denied) and `sim`
+//! (a simulated disk and clock from one seed). `probe` says which of the real ones works here. Code above is generic over `Ring` and cannot tell them apart.
 //! Operations that only touch the page cache or memory answer at once; what may wait for a device is an `Op` with a
 //! `Completion`. Nothing here ever runs fsync on the lane's thread.
+//!
+//! The two real backends differ only in how they read and sleep. What they share stands in `kernel`: open files (`files`),
+//! inotify (`watch`), the wake-up (`wake`) and the thread that fsyncs (`persist`). One suite runs under all three.
+
+mod files;
+mod kernel;
+mod persist;
+pub mod poll;
+pub mod probe;
+pub mod sim;
+#[cfg(test)]
+mod suite;
+pub mod uring;
+mod wake;
+mod watch;
+
+pub use poll::Poll;
+pub use probe::{Backend, probe};
+pub use sim::{Faults, Injected, Sim, SimWorld};
+pub use uring::Uring;
 
 use std::{
     ffi::OsString,
@@ -59,7 +79,7 @@ pub struct Entry {
 /// Answer of a read that must not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadNow {
-    /// So many bytes; 0 is the end of the file.
+    /// So many bytes. Fewer than asked for is not the end of the file: only 0 is.
     Ready(usize),
     /// The bytes are not in memory: submit an `Op::Read`.
     WouldBlock,
@@ -70,7 +90,9 @@ pub enum ReadNow {
 pub enum WatchKind {
     /// Names coming, going and being renamed in a directory. Stays until `unwatch`.
     Names,
-    /// The next change of a file's content (or, for a directory, of any file in it); then the watch is gone.
+    /// The next change of a file's content (or, for a directory, of any file in it); then the watch is gone. Also seen
+    /// when the file is gone for good or the kernel lost events, so that nobody waits for ever. A change made through
+    /// a memory mapping is not seen (inotify(7)). Look once more after arming: what came before is not told.
     ContentOnce,
 }
 
@@ -95,7 +117,8 @@ pub enum Completion {
     Overflow,
 }
 
-/// Wakes a sleeping ring from another thread. Cheap to clone; waking an awake ring costs one atomic load.
+/// Wakes a sleeping ring from another thread. Cheap to clone. Waking a ring that is awake makes no system call, and
+/// waking one that was woken already and has not yet looked costs one atomic load.
 #[derive(Clone)]
 pub struct Waker(Arc<dyn Fn() + Send + Sync>);
 
@@ -131,7 +154,8 @@ pub trait Ring {
     fn close(&mut self, handle: Handle);
     fn stat(&mut self, handle: Handle) -> io::Result<Meta>;
     fn stat_path(&mut self, path: &Path) -> io::Result<Meta>;
-    /// Names in a directory, sorted, at most `max`; an error `FileTooLarge`-like is not made: the rest is left away.
+    /// Names in a directory, sorted; the first `max` of them, the rest is left away. A symbolic link counts as what it
+    /// points to.
     fn list(&mut self, directory: &Path, max: usize) -> io::Result<Vec<Entry>>;
     fn remove(&mut self, path: &Path) -> io::Result<()>;
 
@@ -146,6 +170,7 @@ pub trait Ring {
     /// Takes the operation, or gives it back when the ring is full: try again next turn.
     fn submit(&mut self, op: Op) -> Result<(), Op>;
     /// Submits what waits, sleeps until something happens or `wait` is over (zero: does not sleep), reads the clocks, and
-    /// appends what happened to `out`.
+    /// appends what happened to `out`. May return early with nothing. A wake-up given since the last `reap` returned
+    /// keeps it from sleeping.
     fn reap(&mut self, wait: Duration, out: &mut Vec<Completion>) -> io::Result<()>;
 }

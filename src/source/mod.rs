@@ -4,7 +4,10 @@
 //! bytes are not in memory it submits one `Op::Read` under the token it was given and says `Pending`; the lane brings the
 //! completion back with `complete` and steps again.
 
+pub mod file;
 pub mod journal;
+
+pub use file::FileCursor;
 
 use crate::model::Record;
 
@@ -16,4 +19,6 @@ pub enum Next<'a> {
     Pending,
     /// Nothing more now; step again when the reader has changed.
     Idle,
+    /// Nothing to hand out yet, but the work one step may do is done (or the ring is full): step again next turn.
+    Yield,
 }

@@ -1,0 +1,88 @@
+//! Finding the end of a quoted string.
+//!
+//! Keys and most values are a few bytes long, where calling into a vectorised search costs more than the search. So the
+//! first bytes are looked at eight at a time in plain arithmetic, and only what goes on is left to `memchr`.
+
+const WORD: usize = 8;
+/// Bytes looked at word by word before `memchr` takes over.
+const NEAR_BYTES: usize = 4 * WORD;
+
+/// Where a string ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Close {
+    /// Index of the closing quote.
+    pub at: usize,
+    /// Whether an escape stands before it.
+    pub escaped: bool,
+}
+
+/// The end of the string whose first byte, after the opening quote, is at `from`; `None` if it never ends.
+#[inline]
+pub(super) fn close_quote(text: &[u8], from: usize) -> Option<Close> {
+    let mut at = quote_or_escape(text, from)?;
+    let mut escaped = false;
+    while text[at] != b'"' {
+        escaped = true;
+        at = quote_or_escape(text, at + 2)?;
+    }
+    Some(Close { at, escaped })
+}
+
+/// Index of the first `"` or `\` at or after `from`.
+#[inline]
+fn quote_or_escape(text: &[u8], from: usize) -> Option<usize> {
+    let rest = text.get(from..)?;
+    let mut done = 0;
+    while done < NEAR_BYTES {
+        let Some(word) = rest.get(done..).and_then(|rest| rest.first_chunk::<WORD>()) else { break };
+        let word = u64::from_le_bytes(*word);
+        let marks = marks(word, b'"') | marks(word, b'\\');
+        if marks != 0 {
+            return Some(from + done + marks.trailing_zeros() as usize / 8);
+        }
+        done += WORD;
+    }
+    memchr::memchr2(b'"', b'\\', &rest[done..]).map(|found| from + done + found)
+}
+
+/// A word whose lowest set bit lies in the first byte equal to `byte` (the lowest is exact, higher ones may not be).
+#[inline]
+fn marks(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let zeroed = word ^ (ONES * byte as u64);
+    zeroed.wrapping_sub(ONES) & !zeroed & HIGHS
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Byte by byte, as anybody would write it.
+    fn plainly(text: &[u8], from: usize) -> Option<Close> {
+        let (mut at, mut escaped) = (from, false);
+        loop {
+            match text.get(at)? {
+                b'"' => return Some(Close { at, escaped }),
+                b'\\' => {
+                    escaped = true;
+                    at += 2;
+                }
+                _ => at += 1,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn as_byte_by_byte(
+            text in proptest::collection::vec(
+                prop_oneof![8 => any::<u8>(), 8 => Just(b'a'), 1 => Just(b'"'), 1 => Just(b'\\')], 0..120),
+            from in 0usize..130,
+        ) {
+            prop_assert_eq!(close_quote(&text, from), plainly(&text, from));
+        }
+    }
+}

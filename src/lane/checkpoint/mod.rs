@@ -1,0 +1,304 @@
+//! What a lane remembers over restarts, in two tiers.
+//!
+//! ```text
+//!   checkpoint/lane-0.live    slots, each overwritten in place by a plain write: survives SIGKILL
+//!   checkpoint/lane-0.a, .b   all slots, written whole, fsynced, renamed, in turn: survives power loss
+//! ```
+//! A position is written to the live file at once; a synced generation follows at most each
+//! `CHECKPOINT_SYNC_INTERVAL` and never on the lane's thread. On start every slot of every file that checks is read and
+//! the newest of each key counts, so any one file may be missing or torn. A file that cannot be written is reported and
+//! tried again with a new inode; the lane goes on, at the price of more duplicates after a crash.
+
+pub mod slot;
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use slot::{Content, Key, Slot};
+
+use crate::{
+    limits::{CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
+    model::ReaderKey,
+    ring::{Completion, Handle, Op, ReadNow, Ring, Token},
+};
+
+/// The synced generation under way answers under this token.
+pub const PERSIST_TOKEN: Token = Token(u64::MAX);
+/// The ledger of readers that were let go is kept under this reader: no directory hashes to 0.
+pub const CLOSED: ReaderKey = ReaderKey::Journal { directory: 0 };
+const LOAD_TOKEN: Token = Token(u64::MAX - 1);
+
+/// All records of one lane.
+#[derive(Debug)]
+pub struct Checkpoint {
+    directory: PathBuf,
+    lane: u16,
+    live: Option<Handle>,
+    index: HashMap<Key, usize>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    /// Slots whose last write to the live file failed or has not been tried.
+    unwritten: Vec<usize>,
+    sequence: u64,
+    /// Changed since the last synced generation was begun.
+    changed: bool,
+    syncing: bool,
+    next_sync: Duration,
+    second: bool,
+    /// Why the last write failed, until it succeeds.
+    trouble: Option<String>,
+}
+
+impl Checkpoint {
+    /// Reads all that is there. Never fails for what the files hold: only the directory itself must be usable, and even
+    /// if it is not the lane starts, with the trouble told.
+    pub fn load<R: Ring>(ring: &mut R, directory: &Path, lane: u16) -> Self {
+        let mut checkpoint = Self {
+            directory: directory.to_owned(),
+            lane,
+            live: None,
+            index: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            unwritten: Vec::new(),
+            sequence: ring.now().wall.0.max(0) as u64,
+            changed: false,
+            syncing: false,
+            next_sync: Duration::ZERO,
+            second: false,
+            trouble: None,
+        };
+        let live = checkpoint.path("live");
+        let own = read_whole(ring, &live).unwrap_or_default();
+        checkpoint.slots = own.chunks_exact(SLOT_BYTES).map(Slot::decode).collect();
+        checkpoint.index_live();
+        let mut names: Vec<_> = ring.list(directory, 4 * crate::limits::LANES_MAX).unwrap_or_default();
+        names.retain(|entry| entry.name.as_encoded_bytes().starts_with(b"lane-"));
+        for entry in names {
+            let path = directory.join(entry.name);
+            if path != live {
+                let content = read_whole(ring, &path).unwrap_or_default();
+                content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).for_each(|slot| checkpoint.adopt(slot));
+            }
+        }
+        checkpoint
+    }
+
+    /// Every record, in no order.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().flatten()
+    }
+
+    pub fn content(&self, key: &Key) -> Option<&Content> {
+        self.index.get(key).and_then(|at| self.slots[*at].as_ref()).map(|slot| &slot.content)
+    }
+
+    /// Whether anything is known of a reader.
+    pub fn knows(&self, reader: &ReaderKey) -> bool {
+        self.slots().any(|slot| slot.key.reader == *reader)
+    }
+
+    /// Remembers `content` under `key`; written by the next `write`. False: all slots are taken.
+    pub fn put(&mut self, key: Key, content: Content) -> bool {
+        let at = match self.index.get(&key) {
+            Some(at) => *at,
+            None => {
+                let at = match self.free.pop() {
+                    Some(at) => at,
+                    None if self.slots.len() < FLOWS_MAX => {
+                        self.slots.push(None);
+                        self.slots.len() - 1
+                    }
+                    None => return false,
+                };
+                self.index.insert(key, at);
+                at
+            }
+        };
+        self.sequence += 1;
+        self.slots[at] = Some(Slot { sequence: self.sequence, key, content });
+        self.mark(at);
+        true
+    }
+
+    /// Forgets a record.
+    pub fn forget(&mut self, key: &Key) {
+        if let Some(at) = self.index.remove(key) {
+            self.slots[at] = None;
+            self.free.push(at);
+            self.mark(at);
+        }
+    }
+
+    /// The same reader is known by a better key from now on (its head has grown).
+    pub fn rename(&mut self, old: ReaderKey, new: ReaderKey) {
+        let known: Vec<Slot> = self.slots().filter(|slot| slot.key.reader == old).cloned().collect();
+        for slot in known {
+            self.forget(&slot.key);
+            self.put(Key { reader: new, ..slot.key }, slot.content);
+        }
+    }
+
+    /// Writes what changed to the live file, and begins a synced generation when one is due. Call before anything leaves
+    /// that relies on it.
+    pub fn write<R: Ring>(&mut self, ring: &mut R) {
+        if !self.unwritten.is_empty() {
+            match self.write_live(ring) {
+                Ok(()) => self.trouble = None,
+                Err(error) => {
+                    self.trouble = Some(format!("{}: {error}; positions are not kept", self.path("live").display()));
+                    if let Some(handle) = self.live.take() {
+                        ring.close(handle);
+                    }
+                }
+            }
+        }
+        if self.changed && !self.syncing && ring.now().mono >= self.next_sync {
+            self.begin_sync(ring);
+        }
+    }
+
+    /// Takes the end of a synced generation.
+    pub fn persisted(&mut self, result: &io::Result<usize>, now: Duration) {
+        self.syncing = false;
+        self.next_sync = now + CHECKPOINT_SYNC_INTERVAL;
+        match result {
+            Ok(_) => self.second = !self.second,
+            Err(error) => {
+                self.changed = true;
+                self.trouble = Some(format!("{}: {error}; not safe from power loss", self.directory.display()));
+            }
+        }
+    }
+
+    /// Whether a generation is being synced.
+    pub fn is_syncing(&self) -> bool {
+        self.syncing
+    }
+
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    fn path(&self, ending: &str) -> PathBuf {
+        self.directory.join(format!("lane-{}.{ending}", self.lane))
+    }
+
+    fn mark(&mut self, at: usize) {
+        if self.unwritten.last() != Some(&at) && !self.unwritten.contains(&at) {
+            self.unwritten.push(at);
+        }
+        self.changed = true;
+    }
+
+    fn index_live(&mut self) {
+        for at in 0..self.slots.len() {
+            let Some((key, sequence)) = self.slots[at].as_ref().map(|slot| (slot.key, slot.sequence)) else {
+                self.free.push(at);
+                continue;
+            };
+            self.sequence = self.sequence.max(sequence);
+            let older = match self.index.insert(key, at) {
+                Some(other) if self.slots[other].as_ref().is_some_and(|slot| slot.sequence > sequence) => {
+                    self.index.insert(key, other);
+                    Some(at)
+                }
+                other => other,
+            };
+            if let Some(older) = older {
+                self.slots[older] = None;
+                self.free.push(older);
+                self.mark(older);
+            }
+        }
+    }
+
+    /// Takes a record of another file if it is newer than what is known.
+    fn adopt(&mut self, slot: Slot) {
+        let known = self.index.get(&slot.key).and_then(|at| self.slots[*at].as_ref()).map(|slot| slot.sequence);
+        self.sequence = self.sequence.max(slot.sequence);
+        if known.is_none_or(|known| known < slot.sequence) {
+            self.put(slot.key, slot.content);
+        }
+    }
+
+    fn write_live<R: Ring>(&mut self, ring: &mut R) -> io::Result<()> {
+        let handle = match self.live {
+            Some(handle) => handle,
+            None => *self.live.insert(ring.create(&self.path("live"))?),
+        };
+        while let Some(at) = self.unwritten.last() {
+            let bytes = self.slots[*at].as_ref().map_or([0; SLOT_BYTES], Slot::encode);
+            ring.write(handle, (*at * SLOT_BYTES) as u64, &bytes)?;
+            self.unwritten.pop();
+        }
+        Ok(())
+    }
+
+    fn begin_sync<R: Ring>(&mut self, ring: &mut R) {
+        let data: Vec<u8> = self.slots().flat_map(Slot::encode).collect();
+        let path = self.path(if self.second { "b" } else { "a" });
+        if ring.submit(Op::Persist { token: PERSIST_TOKEN, path, data }).is_ok() {
+            self.syncing = true;
+            self.changed = false;
+        }
+    }
+}
+
+/// Reads a whole file at start, when the lane has nothing else to do.
+fn read_whole<R: Ring>(ring: &mut R, path: &Path) -> io::Result<Vec<u8>> {
+    let handle = ring.open(path)?;
+    let mut whole = Vec::new();
+    let mut buf = vec![0; CHUNK_BYTES];
+    let result = loop {
+        let offset = whole.len() as u64;
+        let read = match ring.read_now(handle, offset, &mut buf) {
+            Ok(ReadNow::Ready(bytes)) => Ok(bytes),
+            Ok(ReadNow::WouldBlock) => {
+                let (result, back) = read_waiting(ring, handle, offset, std::mem::take(&mut buf));
+                buf = back;
+                result
+            }
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(0) => break Ok(()),
+            Ok(bytes) => whole.extend_from_slice(&buf[..bytes]),
+            Err(error) => break Err(error),
+        }
+        if whole.len() > FLOWS_MAX * SLOT_BYTES {
+            break Ok(());
+        }
+    };
+    ring.close(handle);
+    result.map(|()| whole)
+}
+
+fn read_waiting<R: Ring>(ring: &mut R, handle: Handle, offset: u64, buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+    let length = buf.len();
+    let mut op = Op::Read { token: LOAD_TOKEN, handle, offset, buf };
+    let mut happened = Vec::new();
+    loop {
+        match ring.submit(op) {
+            Ok(()) => break,
+            Err(back) => op = back,
+        }
+        if let Err(error) = ring.reap(Duration::from_millis(10), &mut happened) {
+            return (Err(error), vec![0; length]);
+        }
+    }
+    loop {
+        for completion in happened.drain(..) {
+            if let Completion::Done { token: LOAD_TOKEN, result, buf } = completion {
+                return (result, buf);
+            }
+        }
+        if let Err(error) = ring.reap(Duration::from_millis(100), &mut happened) {
+            return (Err(error), vec![0; length]);
+        }
+    }
+}

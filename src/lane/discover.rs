@@ -1,0 +1,281 @@
+//! Looking for files: what the globs match now, what was rotated away, what a restart left behind.
+//!
+//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a path
+//! of its source is drained to its end under the name it was given. What was made and rotated away unseen (between two
+//! looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Lane, Watching, open::Begin, plan::not_before, reader::Reader};
+use crate::{
+    limits::{DISCOVERY_INTERVAL, READERS_MAX, TAIL_POLL},
+    model::{FileIdentity, ObjectId, ReaderKey},
+    orders::Port,
+    plan::{FileInput, Input, SourcePlan, StartAt},
+    ring::{Meta, Ring, Watch, WatchKind},
+    source::file::{Found, discover, rotated_siblings},
+};
+
+/// When to look, and at which directories.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    soon: bool,
+    last: Duration,
+    directories: BTreeMap<PathBuf, Watch>,
+    /// Sources this lane has looked for before.
+    seen: BTreeSet<ObjectId>,
+    told: BTreeSet<String>,
+}
+
+impl Discovery {
+    /// Something changed: look at the next turn that may.
+    pub fn soon(&mut self) {
+        self.soon = true;
+    }
+
+    /// When the next look is due.
+    pub fn next(&self, draining: bool) -> Option<Duration> {
+        if draining {
+            return None;
+        }
+        Some(self.last + if self.soon { TAIL_POLL } else { DISCOVERY_INTERVAL })
+    }
+}
+
+impl<R: Ring, P: Port> Lane<R, P> {
+    /// Looks for files when it is time to.
+    pub(super) fn discover(&mut self) {
+        let first = self.discovery.seen.is_empty() && self.discovery.soon;
+        let due = self.discovery.next(self.draining).is_some_and(|next| self.now.mono >= next);
+        if self.draining || !(due || first) {
+            return;
+        }
+        self.discovery.soon = false;
+        self.discovery.last = self.now.mono;
+        let mut directories = BTreeSet::new();
+        for source in Arc::clone(&self.plan).sources.iter() {
+            if let Input::File(input) = &source.input
+                && self.is_mine(source)
+                && self.is_wanted(source)
+            {
+                directories.extend(self.discover_source(source, input));
+            }
+        }
+        self.watch_names(directories);
+    }
+
+    /// Looks for the files of one source; returns the directories to watch.
+    fn discover_source(&mut self, source: &Arc<SourcePlan>, input: &FileInput) -> Vec<PathBuf> {
+        let walk = discover(&mut self.ring, input);
+        for trouble in walk.troubles {
+            if self.discovery.told.insert(trouble.clone()) {
+                self.trouble(format!("source {}: {trouble}", source.name));
+            }
+        }
+        let first_look = self.discovery.seen.insert(source.id);
+        let start = if first_look && !self.is_remembered(source.id) { source.start_at } else { StartAt::Beginning };
+        let at_path = self.note_moves(source.id, &walk.found);
+        if first_look {
+            self.open_left_behind(source, input, &walk.directories, &walk.found);
+        }
+        for found in walk.found {
+            if !self.is_open(source.id, &found.meta) {
+                let after = at_path.get(&found.path).copied();
+                let after = after.or_else(|| self.latest_rotation_of(source.id, &found.path));
+                self.open(Begin { source: Arc::clone(source), path: found.path, start, draining: false, after });
+            }
+        }
+        walk.directories
+    }
+
+    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on, and what was
+    /// rotated away after it is opened. Returns, by path, the reader that stood there before.
+    fn note_moves(&mut self, source: ObjectId, found: &[Found]) -> BTreeMap<PathBuf, u32> {
+        let mut before = BTreeMap::new();
+        let mut left = Vec::new();
+        for reader in self.readers.values_mut().filter(|reader| is_of(reader, source)) {
+            let (id, inode) = (reader.id, inode_of(reader));
+            let Some(file) = reader.file_mut() else { continue };
+            match found.iter().find(|found| Some((found.meta.device, found.meta.inode)) == inode) {
+                Some(found) => {
+                    file.draining = false;
+                    file.path.clone_from(&found.path);
+                }
+                None if !file.draining => {
+                    file.draining = true;
+                    before.insert(file.path.clone(), id);
+                    left.push((id, file.path.clone(), file.handle));
+                }
+                None => {}
+            }
+        }
+        for (reader, path, handle) in left {
+            self.look_closely(reader);
+            let Ok(meta) = self.ring.stat(handle) else { continue };
+            let Some(plan) = self.plan.source(source).cloned() else { continue };
+            if let Some(last) = self.open_younger(&plan, &path, &meta, reader) {
+                before.insert(path, last);
+            }
+        }
+        before
+    }
+
+    /// Opens files rotated away from `live` that are younger than `known` and not open yet, oldest first, each after the
+    /// one before. Returns the last.
+    fn open_younger(&mut self, source: &Arc<SourcePlan>, live: &Path, known: &Meta, after: u32) -> Option<u32> {
+        let mut last = None;
+        for sibling in rotated_siblings(&mut self.ring, live) {
+            let younger = sibling.meta.modified >= known.modified && sibling.meta.inode != known.inode;
+            if younger && !self.is_open(source.id, &sibling.meta) {
+                let begin = Begin {
+                    source: Arc::clone(source),
+                    path: sibling.path,
+                    start: StartAt::Beginning,
+                    draining: true,
+                    after: last.or(Some(after)),
+                };
+                last = self.open(begin).or(last);
+            }
+        }
+        last
+    }
+
+    /// Opens what the checkpoint knows of a source but no glob matches any more: it was rotated away while nothing ran.
+    fn open_left_behind(
+        &mut self,
+        source: &Arc<SourcePlan>,
+        input: &FileInput,
+        directories: &[PathBuf],
+        found: &[Found],
+    ) {
+        let is_found = |identity: &FileIdentity| {
+            found.iter().any(|found| (found.meta.device, found.meta.inode) == (identity.device, identity.inode))
+        };
+        let left: BTreeSet<(u64, u64)> = (self.checkpoint.slots())
+            .filter(|slot| slot.key.source == source.id)
+            .filter_map(|slot| match slot.key.reader {
+                ReaderKey::File(identity) if !is_found(&identity) => Some((identity.device, identity.inode)),
+                _ => None,
+            })
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        let mut missing = left.clone();
+        for directory in directories {
+            for entry in self.ring.list(directory, READERS_MAX).unwrap_or_default() {
+                let path = directory.join(&entry.name);
+                let Ok(meta) = self.ring.stat_path(&path) else { continue };
+                if entry.directory || !missing.remove(&(meta.device, meta.inode)) {
+                    continue;
+                }
+                let begin = Begin {
+                    source: Arc::clone(source),
+                    path: path.clone(),
+                    start: StartAt::Beginning,
+                    draining: true,
+                    after: None,
+                };
+                let Some(reader) = self.open(begin) else { continue };
+                if let Some(live) = live_name(&path, input) {
+                    self.open_younger(source, &live, &meta, reader);
+                }
+            }
+        }
+        if !missing.is_empty() {
+            self.trouble(format!(
+                "source {}: {} files that were being read are gone; what was written to them after the last position is lost",
+                source.name,
+                missing.len()
+            ));
+        }
+    }
+
+    /// Whether the checkpoint knows anything of a source.
+    fn is_remembered(&self, source: ObjectId) -> bool {
+        self.checkpoint.slots().any(|slot| slot.key.source == source)
+    }
+
+    fn is_open(&self, source: ObjectId, meta: &Meta) -> bool {
+        let inode = Some((meta.device, meta.inode));
+        self.readers.values().any(|reader| is_of(reader, source) && inode_of(reader) == inode)
+            || self.opening.values().any(|opening| opening.is(source, meta))
+    }
+
+    /// The last draining reader (or file being opened) that was rotated away from this path.
+    fn latest_rotation_of(&self, source: ObjectId, live: &Path) -> Option<u32> {
+        let is_rotation = |path: &Path| {
+            let names = path.file_name().zip(live.file_name());
+            path.parent() == live.parent()
+                && names.is_some_and(|(name, live)| crate::source::file::discovery::is_rotation_of(name, live))
+        };
+        let open = self.readers.values().filter(|reader| is_of(reader, source));
+        let open = open.filter(|reader| reader.file().is_some_and(|file| file.draining && is_rotation(&file.path)));
+        let opening = self.opening.values().filter(|opening| opening.rotated_from(source, is_rotation));
+        open.map(|reader| reader.id).chain(opening.map(|opening| opening.reader())).max()
+    }
+
+    fn watch_names(&mut self, wanted: BTreeSet<PathBuf>) {
+        let gone: Vec<PathBuf> =
+            self.discovery.directories.keys().filter(|path| !wanted.contains(*path)).cloned().collect();
+        for path in gone {
+            if let Some(watch) = self.discovery.directories.remove(&path) {
+                self.watching.remove(&watch);
+                self.ring.unwatch(watch);
+            }
+        }
+        for path in wanted {
+            if self.discovery.directories.contains_key(&path) {
+                continue;
+            }
+            match self.ring.watch(&path, WatchKind::Names) {
+                Ok(watch) => {
+                    self.watching.insert(watch, Watching::Names);
+                    self.discovery.directories.insert(path, watch);
+                    // What came between the look and the watch is seen by one more look.
+                    self.discovery.soon = true;
+                }
+                Err(error) => {
+                    let text = format!("{}: {error}; looked at every {DISCOVERY_INTERVAL:?} only", path.display());
+                    if self.discovery.told.insert(text.clone()) {
+                        self.trouble(text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where a source begins in a file that was never seen before.
+    pub(super) fn oldest_wanted(&self, source: &SourcePlan, start: StartAt) -> Option<crate::model::Nanos> {
+        (start == source.start_at).then(|| not_before(source, self.now.wall)).flatten()
+    }
+}
+
+fn is_of(reader: &Reader, source: ObjectId) -> bool {
+    reader.sources.iter().any(|candidate| candidate.plan.id == source)
+}
+
+fn inode_of(reader: &Reader) -> Option<(u64, u64)> {
+    match reader.key {
+        ReaderKey::File(identity) => Some((identity.device, identity.inode)),
+        ReaderKey::Journal { .. } => None,
+    }
+}
+
+/// The path a rotated file had when a glob matched it: its name without the marks behind it.
+fn live_name(rotated: &Path, input: &FileInput) -> Option<PathBuf> {
+    let mut name = rotated.file_name()?.to_str()?.to_owned();
+    while let Some(cut) = name.rfind(['.', '-', '_', '~']) {
+        name.truncate(cut);
+        let path = rotated.with_file_name(&name);
+        if input.paths.iter().any(|glob| glob.matcher.is_match(&path)) {
+            return Some(path);
+        }
+    }
+    None
+}

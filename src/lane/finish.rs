@@ -1,0 +1,115 @@
+//! Letting go of a reader: drained after rotation, truncated, or no longer asked for.
+
+use std::mem;
+
+use super::{
+    Lane,
+    checkpoint::{CLOSED, Content, Key},
+    flow::FlowState,
+    reader::{Cursor, Origin, PassState, Tail},
+};
+use crate::{
+    model::{Nanos, ObjectId, Position},
+    orders::Port,
+    ring::Ring,
+    stats::Totals,
+};
+
+impl<R: Ring, P: Port> Lane<R, P> {
+    /// A rotated file has been quiet: once all of it is settled it is let go. An unfinished last line is a record now.
+    pub(super) fn finish(&mut self, id: u32) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let Some(size) = reader.file().map(|file| file.size) else { return };
+        if reader.regroup || !reader.passes.iter().all(|pass| matches!(pass.state, PassState::Idle { .. })) {
+            return;
+        }
+        let mut rest = false;
+        for pass in reader.passes.iter_mut().filter(|pass| pass.at.offset() < size) {
+            if let Cursor::File(cursor) = &mut pass.cursor {
+                cursor.set_last();
+                pass.state = PassState::Ready;
+                self.ready.push_back((id, pass.id));
+                rest = true;
+            }
+        }
+        let waiting = |flow: &super::flow::Flow| flow.state != FlowState::Parked && !flow.is_settled();
+        if rest || reader.flows.iter().any(waiting) {
+            return;
+        }
+        let left = reader.flows.iter().filter(|flow| flow.settled().offset() < size && flow.state == FlowState::Parked);
+        let left: Vec<(ObjectId, u64)> = left.map(|flow| (flow.target, size - flow.settled().offset())).collect();
+        let path = reader.path();
+        for (target, bytes) in left {
+            let name = self.plan.target(target).map_or("?", |target| target.name.as_str()).to_owned();
+            self.trouble(format!("{path}: rotated away with {bytes} bytes that disabled target {name} never got"));
+        }
+        self.drop_reader(id, true);
+    }
+
+    /// Closes a reader. With `forget` its positions go with it, otherwise they wait for its return.
+    pub(super) fn drop_reader(&mut self, id: u32, forget: bool) {
+        for open in self.batches.contributed_by(id) {
+            self.seal(open);
+        }
+        let Some(mut reader) = self.readers.remove(&id) else { return };
+        for pass in mem::take(&mut reader.passes) {
+            self.end_pass(pass);
+        }
+        let key = reader.key;
+        for flow in &reader.flows {
+            let (position, totals, newest) = (flow.settled(), *flow.totals(), flow.newest());
+            let key = Key { reader: key, source: flow.source, target: flow.target };
+            if forget {
+                self.checkpoint.forget(&key);
+                self.close_ledger(&key, &totals, newest);
+            } else {
+                self.checkpoint.put(key, Content::Flow { position, totals, newest });
+            }
+        }
+        if forget {
+            self.checkpoint.forget(&Key { reader: key, source: ObjectId(0), target: ObjectId(0) });
+        }
+        match reader.origin {
+            Origin::File(file) => {
+                if let Tail::Idle { watch: Some(watch) } = file.tail {
+                    self.watching.remove(&watch);
+                    self.ring.unwatch(watch);
+                }
+                self.ring.close(file.handle);
+            }
+            Origin::Journal(journal) => {
+                for watch in journal.watches {
+                    self.watching.remove(&watch);
+                    self.ring.unwatch(watch);
+                }
+            }
+        }
+    }
+
+    /// Adds the totals of a flow that ends to what its source and target have in common.
+    fn close_ledger(&mut self, ended: &Key, totals: &Totals, newest: Nanos) {
+        let key = Key { reader: CLOSED, ..*ended };
+        let mut sum = *totals;
+        let mut last = newest;
+        if let Some(Content::Flow { totals, newest, .. }) = self.checkpoint.content(&key) {
+            sum.add(totals);
+            last = last.max(*newest);
+        }
+        self.checkpoint.put(key, Content::Flow { position: Position::file(0), totals: sum, newest: last });
+    }
+
+    /// Reads a truncated file from its beginning for every flow.
+    pub(super) fn restart_flows(&mut self, id: u32) {
+        for open in self.batches.contributed_by(id) {
+            self.seal(open);
+        }
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let passes = mem::take(&mut reader.passes);
+        for flow in &mut reader.flows {
+            flow.restart_at(Position::file(0));
+        }
+        for pass in passes {
+            self.end_pass(pass);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Grouping flows into passes: by position, never by target.
+//!
+//! Flows that stand at the same place share one walk over their reader. A flow joins at its settled position once nothing
+//! of it is in flight; a target without credit leaves with its flows and walks alone; two passes that meet become one.
+//! Before a pass changes, every batch it has lines in is sealed, so that no line is counted for a flow it was not read for.
+
+use super::{
+    Awaiting, Lane,
+    flow::{Flow, FlowState},
+    identity::{Identity, Span},
+    reader::{Branch, Cursor, Origin, Pass, PassState, Reader, Source, reached},
+    target::{TargetSet, shape},
+};
+use crate::{
+    model::{JournalPosition, Nanos, Position},
+    orders::Port,
+    plan::{Input, JournalInput, Plan, SourcePlan, StartAt, TargetPlan},
+    ring::{Ring, Token},
+    source::{
+        FileCursor,
+        journal::{JournalCursor, JournalStart},
+    },
+    stats::Totals,
+};
+
+impl<R: Ring, P: Port> Lane<R, P> {
+    /// Groups anew where something changed.
+    pub(super) fn regroup_all(&mut self) {
+        let changed: Vec<u32> = self.readers.values().filter(|reader| reader.regroup).map(|reader| reader.id).collect();
+        for id in changed {
+            self.regroup(id);
+        }
+    }
+
+    fn regroup(&mut self, id: u32) {
+        self.seal_reader(id);
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        reader.regroup = false;
+        for at in 0..reader.flows.len() {
+            let wanted = {
+                let flow = &reader.flows[at];
+                let source = reader.sources.iter().find(|source| source.plan.id == flow.source);
+                let target = self.targets.get(flow.bit).filter(|target| !target.removed);
+                source.zip(target).is_some_and(|(source, target)| self.plan.routes(&source.plan, &target.plan))
+            };
+            let flow = &mut reader.flows[at];
+            match (wanted, flow.state) {
+                (false, FlowState::Reading { .. } | FlowState::Waiting) => flow.state = FlowState::Parked,
+                (true, FlowState::Parked) => flow.state = FlowState::Waiting,
+                _ => {}
+            }
+        }
+        let joining = |flow: &Flow| flow.state == FlowState::Waiting && flow.is_settled();
+        let first = reader.flows.iter().filter(|flow| joining(flow)).map(Flow::settled);
+        let first = first.reduce(|a, b| if reached(&a, &b) { b } else { a });
+        if let Some(at) = first {
+            let pass = match reader.passes.iter().find(|pass| pass.at == at) {
+                Some(pass) => pass.id,
+                None => self.add_pass(id, at),
+            };
+            if let Some(reader) = self.readers.get_mut(&id) {
+                for flow in reader.flows.iter_mut().filter(|flow| joining(flow)) {
+                    flow.state = FlowState::Reading { pass };
+                }
+            }
+        }
+        self.rebuild(id);
+    }
+
+    /// Gives `leaving` a pass of their own at the same position.
+    pub(super) fn split(&mut self, id: u32, pass_id: u32, leaving: TargetSet) {
+        self.seal_reader(id);
+        let Some(at) = self.readers.get_mut(&id).and_then(|reader| reader.pass_mut(pass_id)).map(|pass| pass.at) else {
+            return;
+        };
+        let alone = self.add_pass(id, at);
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        for flow in reader.flows.iter_mut() {
+            if flow.state == (FlowState::Reading { pass: pass_id }) && leaving.contains(flow.bit) {
+                flow.state = FlowState::Reading { pass: alone };
+            }
+        }
+        self.rebuild(id);
+    }
+
+    /// Lets another pass that stands at the same place join this one, if all their targets have credit.
+    pub(super) fn merge(&mut self, id: u32, pass_id: u32) {
+        let Some(reader) = self.readers.get(&id).filter(|reader| reader.passes.len() > 1) else { return };
+        let Some(pass) = reader.passes.iter().find(|pass| pass.id == pass_id) else { return };
+        let meets = |other: &&Pass| {
+            other.id != pass_id
+                && other.at == pass.at
+                && self.targets.starved(other.targets.union(pass.targets)).is_empty()
+        };
+        let Some(other) = reader.passes.iter().find(meets).map(|other| other.id) else { return };
+        self.seal_reader(id);
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        for flow in reader.flows.iter_mut().filter(|flow| flow.state == FlowState::Reading { pass: other }) {
+            flow.state = FlowState::Reading { pass: pass_id };
+        }
+        self.rebuild(id);
+    }
+
+    fn seal_reader(&mut self, id: u32) {
+        for open in self.batches.contributed_by(id) {
+            self.seal(open);
+        }
+    }
+
+    /// A new pass that will emit from `at` on; ready, without flows yet.
+    fn add_pass(&mut self, id: u32, at: Position) -> u32 {
+        let Some(pass) = self.readers.get(&id).map(|reader| reader.next_pass) else { return 0 };
+        let token = self.token(Awaiting::Pass { reader: id, pass });
+        let wall = self.now.wall;
+        if let Some(reader) = self.readers.get_mut(&id) {
+            reader.next_pass += 1;
+            let new = new_pass(reader, pass, token, at, wall);
+            reader.passes.push(new);
+            self.ready.push_back((id, pass));
+        }
+        pass
+    }
+
+    /// Makes the branches of every pass from its flows; passes without flows end.
+    fn rebuild(&mut self, id: u32) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let Reader { flows, passes, sources, .. } = &mut **reader;
+        for pass in passes.iter_mut() {
+            pass.branches.clear();
+            pass.targets = TargetSet::default();
+            for flow in flows.iter().filter(|flow| flow.state == FlowState::Reading { pass: pass.id }) {
+                let Some(index) = sources.iter().position(|source| source.plan.id == flow.source) else { continue };
+                let Some(target) = self.targets.get(flow.bit) else { continue };
+                pass.targets = pass.targets.with(flow.bit);
+                let new = branch(index, &sources[index].plan, &target.plan, flow, &pass.at);
+                let same = |branch: &&mut Branch| {
+                    branch.source == index
+                        && branch.shape == new.shape
+                        && branch.min_level == new.min_level
+                        && branch.from == new.from
+                };
+                match pass.branches.iter_mut().find(same) {
+                    Some(branch) => branch.targets = branch.targets.with(flow.bit),
+                    None => pass.branches.push(new),
+                }
+            }
+            for branch in &mut pass.branches {
+                let Plan { cluster, node, .. } = &*self.plan;
+                branch.open = self.batches.open(&branch.shape, branch.targets, cluster, node);
+            }
+        }
+        self.end_passes(id);
+    }
+
+    fn end_passes(&mut self, id: u32) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let (keep, end): (Vec<Pass>, Vec<Pass>) =
+            std::mem::take(&mut reader.passes).into_iter().partition(|pass| !pass.branches.is_empty());
+        reader.passes = keep;
+        for pass in end {
+            self.end_pass(pass);
+        }
+    }
+
+    /// Gives back what a pass holds. A read under way is waited for by its token.
+    pub(super) fn end_pass(&mut self, pass: Pass) {
+        if pass.state != PassState::Pending {
+            self.awaiting.remove(&pass.token);
+        }
+        match pass.cursor {
+            Cursor::File(mut cursor) => {
+                if let Some(chunk) = cursor.take_chunk() {
+                    self.pool.give_back(chunk);
+                }
+            }
+            Cursor::Journal(mut cursor) => cursor.release(&mut self.ring),
+        }
+    }
+}
+
+fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, at: &Position) -> Branch {
+    Branch {
+        source: index,
+        id: flow.source,
+        targets: TargetSet::one(flow.bit),
+        shape: shape(target, source.tenant.as_deref()),
+        min_level: source.min_level.max(target.min_level),
+        open: 0,
+        from: (!reached(at, &flow.settled())).then(|| flow.settled()),
+        counts: Totals::default(),
+        newest: Nanos::default(),
+        contributed: false,
+    }
+}
+
+fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, wall: Nanos) -> Pass {
+    let (cursor, span) = match &reader.origin {
+        Origin::File(file) => (Cursor::File(FileCursor::new(file.handle, at.offset())), Span::Bytes),
+        Origin::Journal(journal) => {
+            let start = match at {
+                Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),
+                _ => JournalStart::At(earliest_start(reader), wall),
+            };
+            let cursor = JournalCursor::new(&journal.directories, selectors(reader), start);
+            (Cursor::Journal(Box::new(cursor)), Span::Entries)
+        }
+    };
+    Pass {
+        id,
+        token,
+        cursor,
+        at,
+        state: PassState::Ready,
+        identities: reader.sources.iter().map(|_| Identity::new(span)).collect(),
+        branches: Vec::new(),
+        targets: TargetSet::default(),
+    }
+}
+
+/// What the sources of a journal select, in their order.
+pub(super) fn selectors(reader: &Reader) -> Vec<JournalInput> {
+    let input = |source: &Source| match &source.plan.input {
+        Input::Journal(journal) => Some(journal.clone()),
+        Input::File(_) => None,
+    };
+    reader.sources.iter().filter_map(input).collect()
+}
+
+/// The start that misses nothing of any source; each source skips what is too old for it.
+fn earliest_start(reader: &Reader) -> StartAt {
+    let starts = reader.sources.iter().map(|source| source.plan.start_at);
+    let earlier = |a: StartAt, b: StartAt| match (a, b) {
+        (StartAt::Beginning, _) | (_, StartAt::Beginning) => StartAt::Beginning,
+        (StartAt::Since(a), StartAt::Since(b)) => StartAt::Since(a.max(b)),
+        (StartAt::Since(a), StartAt::End) | (StartAt::End, StartAt::Since(a)) => StartAt::Since(a),
+        (StartAt::End, StartAt::End) => StartAt::End,
+    };
+    starts.reduce(earlier).unwrap_or(StartAt::End)
+}

@@ -1,0 +1,297 @@
+//! Gives every record the time it will have at every resend.
+//!
+//! Loki stores the same (labels, time, line) once. So a resent record must get the same time again, and two genuinely
+//! equal neighbours must get different ones. Both follow from a fixed look-back in the same reader, which a restart
+//! reads again, and from the time marks in the checkpoint; nothing else is remembered.
+//!
+//! - A record with a time of its own keeps it. Without one it takes the source's (the journal's) time, else that of the
+//!   nearest earlier record within the look-back that has its own, else the read time, which is then kept as a mark.
+//! - A record equal to an earlier one within the look-back is moved by a number of nanoseconds that depends on its place
+//!   alone. Equal records are equally long, so `place / (length + 1)` differs between any two of them; taken modulo a
+//!   number that covers the look-back it stays distinct there. Other times are never touched.
+
+use std::{collections::HashMap, hash::BuildHasherDefault};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::{
+    limits::{LOOK_BACK_BYTES, LOOK_BACK_ENTRIES, TIME_MARK_INTERVAL, TIME_MARKS_MAX},
+    model::Nanos,
+};
+
+/// Nanoseconds a record with a time of its own may be moved by at the least range: below one microsecond, which is finer
+/// than most formats write.
+const OWN_TIME_RANGE: u64 = 999;
+
+/// Where a record without a time got one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub time: Nanos,
+    /// The read time was used: the mark must be in the checkpoint before the record leaves.
+    pub marked: bool,
+}
+
+/// The look-back of one (pass, source).
+#[derive(Debug)]
+pub struct Identity {
+    span: Span,
+    /// The nearest earlier record with its own time.
+    last_own: Option<(u64, Nanos)>,
+    /// Hash of (own time, line) → last place, in two generations: together they cover at least one look-back.
+    young: Seen,
+    old: Seen,
+    young_since: u64,
+}
+
+type Seen = HashMap<u64, u64, BuildHasherDefault<AlreadyHashed>>;
+
+/// What "place" counts in a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// Bytes of a file.
+    Bytes,
+    /// Sequence numbers of a journal.
+    Entries,
+}
+
+impl Span {
+    fn look_back(self) -> u64 {
+        match self {
+            Self::Bytes => LOOK_BACK_BYTES,
+            Self::Entries => LOOK_BACK_ENTRIES,
+        }
+    }
+}
+
+impl Identity {
+    pub fn new(span: Span) -> Self {
+        Self { span, last_own: None, young: Seen::default(), old: Seen::default(), young_since: 0 }
+    }
+
+    /// The time of the record at `place`, and whether it came from a mark. `own` is the line's own time, `given` the
+    /// source's. Must be called for every record in order, look-back and filtered ones included.
+    pub fn stamp(
+        &mut self,
+        place: u64,
+        own: Option<Nanos>,
+        given: Option<Nanos>,
+        line: &[u8],
+        mark: impl FnOnce() -> Nanos,
+    ) -> Stamp {
+        let reach = place.saturating_sub(self.span.look_back());
+        let (base, marked) = match (own, given, self.last_own) {
+            (Some(time), _, _) => {
+                self.last_own = Some((place, time));
+                (time, false)
+            }
+            (None, Some(time), _) => (time, false),
+            (None, None, Some((at, time))) if at >= reach => (time, false),
+            (None, None, _) => (mark(), true),
+        };
+        // Inherited and marked times are left out of the hash: the look-back alone must decide.
+        let seed = own.or(given).map_or(0, |time| time.0 as u64);
+        let hash = xxh3_64_with_seed(line, seed);
+        let twin = self.seen(hash).is_some_and(|at| at >= reach);
+        self.remember(hash, place);
+        let moved = if twin { self.move_by(place, line.len() as u64, own.is_some() || given.is_some()) } else { 0 };
+        Stamp { time: base.plus(moved), marked }
+    }
+
+    fn seen(&self, hash: u64) -> Option<u64> {
+        self.young.get(&hash).or_else(|| self.old.get(&hash)).copied()
+    }
+
+    fn remember(&mut self, hash: u64, place: u64) {
+        if place.saturating_sub(self.young_since) > self.span.look_back() {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+            self.young_since = place;
+        }
+        self.young.insert(hash, place);
+    }
+
+    fn move_by(&self, place: u64, length: u64, timed: bool) -> u64 {
+        let step = match self.span {
+            Span::Bytes => length + 1,
+            Span::Entries => 1,
+        };
+        let cover = self.span.look_back() / step + 1;
+        let range = if timed { OWN_TIME_RANGE.max(cover) } else { 999_999 };
+        1 + (place / step) % range
+    }
+}
+
+/// The hashes are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+struct AlreadyHashed(u64);
+
+impl std::hash::Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// Read times of one reader: "from this place on, records without a time were read at that time".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    list: Vec<(u64, Nanos)>,
+}
+
+impl Marks {
+    pub fn new(mut list: Vec<(u64, Nanos)>) -> Self {
+        list.sort_by_key(|(place, _)| *place);
+        list.truncate(TIME_MARKS_MAX);
+        Self { list }
+    }
+
+    pub fn as_slice(&self) -> &[(u64, Nanos)] {
+        &self.list
+    }
+
+    /// The mark in force at `place`; makes one if there is none, or the newest lies before `place` and is old. True:
+    /// the marks changed.
+    pub fn at(&mut self, place: u64, now: Nanos) -> (Nanos, bool) {
+        let after = self.list.partition_point(|(from, _)| *from <= place);
+        let newest = after == self.list.len();
+        match after.checked_sub(1).map(|index| self.list[index]) {
+            Some((from, time)) => {
+                let age = now.0.saturating_sub(time.0);
+                let stale = age >= TIME_MARK_INTERVAL.as_nanos() as i64 && from < place;
+                if newest && stale && self.list.len() < TIME_MARKS_MAX {
+                    self.list.push((place, now));
+                    return (now, true);
+                }
+                (time, false)
+            }
+            None if self.list.len() < TIME_MARKS_MAX => {
+                self.list.insert(0, (place, now));
+                (now, true)
+            }
+            None => (self.list[0].1, false),
+        }
+    }
+
+    /// Forgets marks that no record from `settled` on (or in its look-back) can ask for. True: the marks changed.
+    pub fn settle(&mut self, settled: u64) -> bool {
+        let needed = settled.saturating_sub(LOOK_BACK_BYTES);
+        let first = self.list.partition_point(|(from, _)| *from <= needed).saturating_sub(1);
+        self.list.drain(..first);
+        first > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Nanos = Nanos(1_700_000_000_000_000_000);
+
+    /// Stamps `lines` from the first on, or from a look-back before `resume` on, as a cursor would after a restart.
+    fn stamps(lines: &[(Option<i64>, &str)], resume: usize) -> Vec<Nanos> {
+        let mut identity = Identity::new(Span::Bytes);
+        let mut marks = Marks::new(vec![(0, NOW)]);
+        let starts: Vec<u64> = lines
+            .iter()
+            .scan(0u64, |at, (_, line)| {
+                let start = *at;
+                *at += line.len() as u64 + 1;
+                Some(start)
+            })
+            .collect();
+        let from = starts.get(resume).copied().unwrap_or_default().saturating_sub(LOOK_BACK_BYTES);
+        let mut out = Vec::new();
+        for (index, (own, line)) in lines.iter().enumerate() {
+            if starts[index] < from {
+                continue;
+            }
+            let stamp =
+                identity.stamp(starts[index], own.map(Nanos), None, line.as_bytes(), || marks.at(starts[index], NOW).0);
+            if index >= resume {
+                out.push(stamp.time);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn equal_neighbours_stay_apart() {
+        let lines: Vec<_> = (0..5_000).map(|_| (Some(1_000_000), "the same line again")).collect();
+        let times = stamps(&lines, 0);
+        for window in times.windows(3_000) {
+            let mut distinct = window.to_vec();
+            distinct.sort();
+            distinct.dedup();
+            assert_eq!(distinct.len(), window.len());
+        }
+        assert_eq!(times[0], Nanos(1_000_000), "the first one is not touched");
+    }
+
+    #[test]
+    fn short_untimed_neighbours_stay_apart() {
+        let lines: Vec<_> = (0..20_000).map(|_| (None, "ok")).collect();
+        let mut times = stamps(&lines, 0);
+        times.sort();
+        times.dedup();
+        assert_eq!(times.len(), lines.len());
+    }
+
+    #[test]
+    fn a_line_without_time_takes_its_predecessors() {
+        let times = stamps(&[(Some(5), "a"), (None, "  at b"), (Some(9), "c"), (None, "  at d")], 0);
+        assert_eq!(times, [Nanos(5), Nanos(5), Nanos(9), Nanos(9)]);
+    }
+
+    #[test]
+    fn marks_are_found_again() {
+        let mut marks = Marks::default();
+        assert_eq!(marks.at(100, NOW), (NOW, true));
+        let later = NOW.plus(2_000_000_000);
+        assert_eq!(marks.at(100, later), (NOW, false), "the same record asks again");
+        assert_eq!(marks.at(200, later), (later, true));
+        assert_eq!(marks.at(150, later.plus(5_000_000_000)), (NOW, false), "a replay behind the newest mark");
+        let mut again = Marks::new(marks.as_slice().to_vec());
+        assert_eq!(again.at(199, later), (NOW, false));
+        assert!(again.settle(200 + LOOK_BACK_BYTES));
+        assert_eq!(again.as_slice(), [(200, later)]);
+    }
+
+    #[test]
+    fn marks_are_bounded() {
+        let mut marks = Marks::default();
+        for step in 0..1_000u64 {
+            marks.at(step * 10, NOW.plus(step * 3_000_000_000));
+        }
+        assert_eq!(marks.as_slice().len(), TIME_MARKS_MAX);
+    }
+
+    proptest! {
+        /// Whatever the lines and wherever the restart: the same times again.
+        #[test]
+        fn a_restart_gives_the_same_times(
+            picks in proptest::collection::vec((0usize..6, proptest::option::of(0i64..4), 1usize..3_000), 1..400),
+            resume in 0usize..400,
+        ) {
+            let texts: Vec<String> = picks.iter().map(|(kind, _, len)| match kind {
+                0..=2 => "equal".to_owned(),
+                3 => "a".to_owned(),
+                _ => "x".repeat(*len),
+            }).collect();
+            let lines: Vec<(Option<i64>, &str)> =
+                picks.iter().zip(&texts).map(|((_, own, _), text)| (own.map(|t| t * 1_000), text.as_str())).collect();
+            let resume = resume.min(lines.len() - 1);
+            prop_assert_eq!(&stamps(&lines, 0)[resume..], &stamps(&lines, resume)[..]);
+        }
+    }
+}

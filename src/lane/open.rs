@@ -1,0 +1,242 @@
+//! Opening a file: who is it, is it known, where does reading begin.
+//!
+//! The head must be read before a file can be told from another, and finding `startAt` takes a few reads more. None of
+//! them may stall the lane, so an opening is a small state that waits for its reads like a pass does.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use super::{
+    Awaiting, Lane,
+    checkpoint::{Content, Key},
+    identity::Marks,
+    reader::{FileOrigin, Origin, Reader, Source, Tail},
+};
+use crate::{
+    decode::Decoder,
+    limits::{DRAINING_READERS_MAX, FINGERPRINT_BYTES, OPENING_MAX, READERS_MAX, SEEK_BYTES},
+    model::{FileIdentity, Hint, ObjectId, Position, ReaderKey},
+    orders::Port,
+    plan::{Format, SourcePlan, StartAt},
+    ring::{Handle, Meta, Op, ReadNow, Ring, Token},
+    source::file::{Head, Seek, Want},
+};
+
+/// A file to be opened.
+#[derive(Debug)]
+pub struct Begin {
+    pub source: Arc<SourcePlan>,
+    pub path: PathBuf,
+    pub start: StartAt,
+    pub draining: bool,
+    /// The reader whose lines go first.
+    pub after: Option<u32>,
+}
+
+/// A file whose head or start is still being looked for.
+#[derive(Debug)]
+pub struct Opening {
+    reader: u32,
+    begin: Begin,
+    handle: Handle,
+    meta: Meta,
+    head: Option<Head>,
+    seek: Option<Seek>,
+}
+
+impl Opening {
+    pub fn is(&self, source: ObjectId, meta: &Meta) -> bool {
+        self.begin.source.id == source && self.meta.device == meta.device && self.meta.inode == meta.inode
+    }
+
+    pub fn reader(&self) -> u32 {
+        self.reader
+    }
+
+    pub fn rotated_from(&self, source: ObjectId, is_rotation: impl Fn(&std::path::Path) -> bool) -> bool {
+        self.begin.source.id == source && self.begin.draining && is_rotation(&self.begin.path)
+    }
+
+    /// Offset and length of the next read; `None` when all is known.
+    fn wants(&self) -> Option<(u64, usize)> {
+        match (&self.head, self.seek.as_ref().map(Seek::want)) {
+            (None, _) => Some((0, FINGERPRINT_BYTES)),
+            (Some(_), Some(Want::Bytes { offset })) => Some((offset, SEEK_BYTES)),
+            (Some(_), Some(Want::Found { .. }) | None) => None,
+        }
+    }
+
+    fn start(&self) -> u64 {
+        match self.seek.as_ref().map(Seek::want) {
+            Some(Want::Found { offset }) => offset,
+            Some(Want::Bytes { .. }) | None => 0,
+        }
+    }
+}
+
+impl<R: Ring, P: Port> Lane<R, P> {
+    /// Begins to open a file; the number its reader will have, or `None` if it cannot be opened now.
+    pub(super) fn open(&mut self, begin: Begin) -> Option<u32> {
+        let drained = self.readers.values().filter(|reader| reader.file().is_some_and(|file| file.draining)).count();
+        if self.readers.len() + self.opening.len() >= READERS_MAX || (begin.draining && drained >= DRAINING_READERS_MAX)
+        {
+            self.trouble(format!("{}: not read: {READERS_MAX} files are being read already", begin.path.display()));
+            return None;
+        }
+        if self.opening.len() >= OPENING_MAX {
+            self.discovery.soon();
+            return None;
+        }
+        let opened = self.ring.open(&begin.path).and_then(|handle| Ok((handle, self.ring.stat(handle)?)));
+        let (handle, meta) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                self.trouble(format!("{}: {error}", begin.path.display()));
+                return None;
+            }
+        };
+        self.next_reader += 1;
+        let reader = self.next_reader;
+        self.advance(Opening { reader, begin, handle, meta, head: None, seek: None });
+        Some(reader)
+    }
+
+    /// Takes the read an opening waited for.
+    pub(super) fn opening_read(&mut self, token: Token, result: io::Result<usize>, buf: Vec<u8>) {
+        let Some(mut opening) = self.opening.remove(&token) else { return };
+        match (result, opening.wants()) {
+            (Ok(bytes), Some((offset, _))) => {
+                self.learn(&mut opening, offset, &buf[..bytes]);
+                self.advance(opening);
+            }
+            (Err(error), _) => {
+                self.trouble(format!("{}: {error}", opening.begin.path.display()));
+                self.ring.close(opening.handle);
+                self.discovery.soon();
+            }
+            (Ok(_), None) => self.advance(opening),
+        }
+    }
+
+    /// Whether a reader is still being opened.
+    pub(super) fn is_opening(&self, reader: u32) -> bool {
+        self.opening.values().any(|opening| opening.reader == reader)
+    }
+
+    /// Reads what is in memory, waits for what is not, and makes the reader when all is known.
+    fn advance(&mut self, mut opening: Opening) {
+        while let Some((offset, length)) = opening.wants() {
+            let mut buf = vec![0; length];
+            match self.ring.read_now(opening.handle, offset, &mut buf) {
+                Ok(ReadNow::Ready(bytes)) => self.learn(&mut opening, offset, &buf[..bytes]),
+                Ok(ReadNow::WouldBlock) => {
+                    let token = self.token(Awaiting::Opening);
+                    let op = Op::Read { token, handle: opening.handle, offset, buf };
+                    if self.ring.submit(op).is_ok() {
+                        self.opening.insert(token, opening);
+                        return;
+                    }
+                    self.awaiting.remove(&token);
+                    self.ring.close(opening.handle);
+                    self.discovery.soon();
+                    return;
+                }
+                Err(error) => {
+                    self.trouble(format!("{}: {error}", opening.begin.path.display()));
+                    self.ring.close(opening.handle);
+                    return;
+                }
+            }
+        }
+        self.opened(opening);
+    }
+
+    fn learn(&mut self, opening: &mut Opening, offset: u64, bytes: &[u8]) {
+        if opening.head.is_none() {
+            let head = Head::new(bytes);
+            let size = opening.meta.size;
+            let known = self.known_as(opening.begin.source.id, &head, &opening.meta).is_some();
+            let timed = opening.begin.source.format != Format::Unstructured;
+            opening.seek =
+                match (known, opening.begin.start, self.oldest_wanted(&opening.begin.source, opening.begin.start)) {
+                    (true, _, _) | (false, StartAt::Beginning, _) => None,
+                    (false, StartAt::End, _) => Some(Seek::end(size)),
+                    (false, StartAt::Since(_), Some(oldest)) if opening.meta.modified < oldest => Some(Seek::end(size)),
+                    (false, StartAt::Since(_), Some(oldest)) if timed => Some(Seek::since(oldest, size)),
+                    (false, StartAt::Since(_), _) => Some(Seek::backlog(size)),
+                };
+            opening.head = Some(head);
+        } else if let Some(seek) = &mut opening.seek {
+            let mut decoder = Decoder::new(opening.begin.source.format);
+            seek.take(offset, bytes, |line| decoder.decode(line, &Hint::default()).time);
+        }
+    }
+
+    /// The identity under which the checkpoint knows this file, if it does.
+    fn known_as(&self, source: ObjectId, head: &Head, meta: &Meta) -> Option<FileIdentity> {
+        let known = self.checkpoint.slots().filter(|slot| slot.key.source == source);
+        let known = known.filter_map(|slot| match slot.key.reader {
+            ReaderKey::File(identity) if head.continues(&identity, meta) => Some(identity),
+            _ => None,
+        });
+        known.max_by_key(|identity| identity.head_bytes)
+    }
+
+    fn opened(&mut self, opening: Opening) {
+        let start = opening.start();
+        let Opening { reader: id, begin, handle, meta, head, .. } = opening;
+        let head = head.unwrap_or_default();
+        let identity = head.identity(&meta);
+        let key = ReaderKey::File(identity);
+        if let Some(known) = self.known_as(begin.source.id, &head, &meta)
+            && known != identity
+        {
+            self.checkpoint.rename(ReaderKey::File(known), key);
+        }
+        let marks = match self.checkpoint.content(&Key { reader: key, source: ObjectId(0), target: ObjectId(0) }) {
+            Some(Content::Reader { marks }) => Marks::new(marks.clone()),
+            _ => Marks::default(),
+        };
+        let seen = self.checkpoint.knows(&key);
+        let limit = match begin.source.format {
+            Format::Unstructured => None,
+            Format::ZapJson | Format::Logfmt if seen || start == meta.size => None,
+            Format::ZapJson | Format::Logfmt => self.oldest_wanted(&begin.source, begin.start),
+        };
+        let limit = limit.filter(|_| matches!(begin.start, StartAt::Since(_)));
+        let origin = FileOrigin {
+            path: begin.path,
+            handle,
+            size: meta.size,
+            tail: Tail::Hot { grew: self.now.mono },
+            draining: begin.draining,
+            after: begin.after,
+            head_short: head.is_short(),
+        };
+        let sources = vec![Source::new(&begin.source, limit)];
+        let mut reader = Reader::new(id, key, Origin::File(origin), sources, Position::file(start), marks);
+        reader.next_pass = 0;
+        self.readers.insert(id, Box::new(reader));
+        self.update_flows(id);
+        self.mend_truncated(id);
+    }
+
+    /// A file that is shorter than it was read was truncated: what it holds now is read from its beginning.
+    pub(super) fn mend_truncated(&mut self, id: u32) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let path = reader.path();
+        let Some(size) = reader.file().map(|file| file.size) else { return };
+        let heads = reader.passes.iter().map(|pass| pass.at.offset());
+        let furthest = heads.chain(reader.flows.iter().map(|flow| flow.settled().offset())).max().unwrap_or_default();
+        if furthest <= size {
+            return;
+        }
+        reader.unattributed += 1;
+        reader.start = Position::file(0);
+        reader.marks = Marks::default();
+        reader.marks_dirty = true;
+        reader.regroup = true;
+        self.restart_flows(id);
+        self.trouble(format!("{path}: truncated from {furthest} to {size} bytes; read again from its beginning"));
+    }
+}

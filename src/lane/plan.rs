@@ -1,0 +1,287 @@
+//! Obeying a plan: targets, sources and flows as the new plan has them, between two records, waiting for nobody.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    Lane,
+    checkpoint::{Content, Key},
+    flow::{Flow, FlowState},
+    group::selectors,
+    identity::{Identity, Marks, Span},
+    reader::{Cursor, JournalOrigin, Origin, Reader, Source, reached},
+    stream::Streams,
+};
+use crate::{
+    decode::Decoder,
+    limits::JOURNAL_SOURCES_MAX,
+    model::{JournalPosition, Level, Nanos, ObjectId, Position, ReaderKey},
+    orders::Port,
+    plan::{Input, Plan, SourcePlan, StartAt},
+    ring::{Ring, WatchKind},
+    stats::Totals,
+};
+
+impl<R: Ring, P: Port> Lane<R, P> {
+    /// From the next record on, this plan is in force.
+    pub(super) fn apply(&mut self, plan: Arc<Plan>) {
+        self.seal_all();
+        self.targets.apply(&plan);
+        self.plan = plan;
+        self.close_targets();
+        self.update_files();
+        self.update_journals();
+        self.batches.close_all();
+        self.streams = Streams::default();
+        let readers: Vec<u32> = self.readers.keys().copied().collect();
+        for id in readers {
+            self.update_flows(id);
+        }
+        self.forget_gone();
+        self.discovery.soon();
+    }
+
+    /// Whether lines of this source have somewhere to go.
+    pub(super) fn is_wanted(&self, source: &SourcePlan) -> bool {
+        self.plan.targets.iter().any(|target| self.plan.routes(source, target))
+    }
+
+    /// Whether this lane carries the source.
+    pub(super) fn is_mine(&self, source: &SourcePlan) -> bool {
+        let of = match &source.input {
+            Input::File(_) => source.id.0,
+            Input::Journal(journal) => directory_key(&journal.directories),
+        };
+        of % u64::from(self.config.lanes.max(1)) == u64::from(self.config.lane)
+    }
+
+    /// Ends the flows of targets that are no longer in the plan.
+    fn close_targets(&mut self) {
+        let gone: Vec<(u8, String)> = (self.targets.iter())
+            .filter(|(_, target)| self.plan.target(target.plan.id).is_none())
+            .map(|(bit, target)| (bit, target.plan.name.clone()))
+            .collect();
+        let forget = self.absent_is_deleted();
+        for (bit, name) in gone {
+            let mut closed = Totals::default();
+            let mut outstanding = 0;
+            for reader in self.readers.values_mut() {
+                let key = reader.key;
+                for flow in reader.flows.extract_if(.., |flow| flow.bit == bit) {
+                    closed.add(flow.totals());
+                    outstanding += flow.in_flight();
+                    if forget {
+                        self.checkpoint.forget(&Key { reader: key, source: flow.source, target: flow.target });
+                    }
+                }
+                reader.regroup = true;
+            }
+            if closed.read > 0 || outstanding > 0 {
+                tracing::info!(
+                    target = name,
+                    delivered = closed.delivered,
+                    dropped_target_deleted = outstanding,
+                    "target deleted, its ledger is closed"
+                );
+            }
+        }
+    }
+
+    /// Gives file readers their source as it is now; closes those whose source is gone.
+    fn update_files(&mut self) {
+        let mut gone = Vec::new();
+        for reader in self.readers.values_mut().filter(|reader| reader.file().is_some()) {
+            for source in &mut reader.sources {
+                match self.plan.source(source.plan.id).filter(|new| matches!(new.input, Input::File(_))) {
+                    Some(new) if source.plan.format == new.format => {
+                        source.plan = Arc::clone(new);
+                        source.streams = [None; Level::COUNT];
+                    }
+                    Some(new) => *source = Source::new(new, None),
+                    None => gone.push(reader.id),
+                }
+            }
+        }
+        for id in gone {
+            self.drop_reader(id, self.absent_is_deleted());
+        }
+    }
+
+    /// An object that is not in the plan was deleted, unless something is complained of: then it may only be broken, and
+    /// its positions are kept until it is mended.
+    fn absent_is_deleted(&self) -> bool {
+        self.plan.complaints.is_empty()
+    }
+
+    /// Makes the journal readers be those that the plan's sources ask for.
+    fn update_journals(&mut self) {
+        let mut wanted: BTreeMap<Vec<PathBuf>, Vec<Arc<SourcePlan>>> = BTreeMap::new();
+        for source in &self.plan.sources {
+            if let Input::Journal(journal) = &source.input
+                && self.is_mine(source)
+                && self.is_wanted(source)
+            {
+                wanted.entry(journal.directories.clone()).or_default().push(Arc::clone(source));
+            }
+        }
+        let known: Vec<(u32, Vec<PathBuf>)> = (self.readers.values())
+            .filter_map(|reader| match &reader.origin {
+                Origin::Journal(journal) => Some((reader.id, journal.directories.clone())),
+                Origin::File(_) => None,
+            })
+            .collect();
+        for (id, directories) in known {
+            match wanted.remove(&directories) {
+                Some(sources) => self.update_journal(id, &sources),
+                None => self.drop_reader(id, false),
+            }
+        }
+        for (directories, sources) in wanted {
+            self.open_journal(directories, &sources);
+        }
+    }
+
+    fn update_journal(&mut self, id: u32, plans: &[Arc<SourcePlan>]) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let wall = self.now.wall;
+        let old = std::mem::take(&mut reader.sources);
+        let order: Vec<Option<usize>> =
+            plans.iter().map(|plan| old.iter().position(|source| source.plan.id == plan.id)).collect();
+        let not_before = |at: &Option<usize>, plan: &SourcePlan| match at {
+            Some(at) => old[*at].not_before,
+            None => not_before(plan, wall),
+        };
+        reader.sources = plans.iter().zip(&order).map(|(plan, at)| Source::new(plan, not_before(at, plan))).collect();
+        reader.sources.truncate(JOURNAL_SOURCES_MAX);
+        let selectors = selectors(reader);
+        for pass in &mut reader.passes {
+            let mut identities: Vec<Option<Identity>> = pass.identities.drain(..).map(Some).collect();
+            pass.identities = order
+                .iter()
+                .map(|at| {
+                    at.and_then(|at| identities.get_mut(at)?.take()).unwrap_or_else(|| Identity::new(Span::Entries))
+                })
+                .collect();
+            if let Cursor::Journal(cursor) = &mut pass.cursor {
+                cursor.set_selectors(selectors.clone());
+            }
+        }
+    }
+
+    fn open_journal(&mut self, directories: Vec<PathBuf>, plans: &[Arc<SourcePlan>]) {
+        if plans.len() > JOURNAL_SOURCES_MAX {
+            self.trouble(format!("more than {JOURNAL_SOURCES_MAX} sources read one journal; the rest is left out"));
+        }
+        let wall = self.now.wall;
+        let plans = &plans[..plans.len().min(JOURNAL_SOURCES_MAX)];
+        let key = ReaderKey::Journal { directory: directory_key(&directories) };
+        self.next_reader += 1;
+        let id = self.next_reader;
+        let fresh = |plan: &SourcePlan| !self.checkpoint.slots().any(|slot| slot.key.source == plan.id);
+        let sources =
+            plans.iter().map(|plan| Source::new(plan, fresh(plan).then(|| not_before(plan, wall)).flatten())).collect();
+        let origin = JournalOrigin { directories, watches: Vec::new(), next_look: self.now.mono };
+        let start = Position::Journal(JournalPosition::default());
+        let reader = Reader::new(id, key, Origin::Journal(origin), sources, start, Marks::default());
+        self.readers.insert(id, Box::new(reader));
+        self.watch_journal(id);
+    }
+
+    pub(super) fn watch_journal(&mut self, id: u32) {
+        let Some(Origin::Journal(journal)) = self.readers.get_mut(&id).map(|reader| &mut reader.origin) else { return };
+        for watch in journal.watches.drain(..) {
+            self.watching.remove(&watch);
+            self.ring.unwatch(watch);
+        }
+        for directory in &journal.directories {
+            // A directory that is not there yet is found by the next look.
+            if let Ok(watch) = self.ring.watch(directory, WatchKind::ContentOnce) {
+                journal.watches.push(watch);
+                self.watching.insert(watch, super::Watching::Reader(id));
+            }
+        }
+    }
+
+    /// Makes the flows of a reader be those that the plan asks for; known ones keep their position.
+    pub(super) fn update_flows(&mut self, id: u32) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        reader.regroup = true;
+        let mut missing = Vec::new();
+        for source in reader.sources.iter().map(|source| &source.plan) {
+            for (bit, target) in self.targets.iter().filter(|(_, target)| !target.removed) {
+                if reader.flows.iter().any(|flow| flow.source == source.id && flow.bit == bit) {
+                    continue;
+                }
+                let key = Key { reader: reader.key, source: source.id, target: target.plan.id };
+                match self.checkpoint.content(&key) {
+                    Some(Content::Flow { position, totals, newest }) => {
+                        let mut flow = Flow::new(source.id, target.plan.id, bit, *position, *totals, *newest);
+                        flow.dirty = false;
+                        flow.state = FlowState::Parked;
+                        reader.flows.push(flow);
+                    }
+                    _ if self.plan.routes(source, &target.plan) => missing.push((source.id, target.plan.id, bit)),
+                    _ => {}
+                }
+            }
+        }
+        for (source, target, bit) in missing {
+            // A new target starts now; a reader that was never seen starts where its source says.
+            let at = furthest(reader, source).unwrap_or(reader.start);
+            reader.flows.push(Flow::new(source, target, bit, at, Totals::default(), Nanos::default()));
+        }
+    }
+
+    /// Forgets the records of sources and targets that are not in the plan any more.
+    fn forget_gone(&mut self) {
+        if !self.absent_is_deleted() {
+            return;
+        }
+        let gone: Vec<Key> = (self.checkpoint.slots())
+            .map(|slot| slot.key)
+            .filter(|key| key.source != ObjectId(0))
+            .filter(|key| self.plan.source(key.source).is_none() || self.plan.target(key.target).is_none())
+            .collect();
+        for key in gone {
+            self.checkpoint.forget(&key);
+        }
+    }
+}
+
+/// The furthest any target's flow of this source was read, or any flow of the reader.
+fn furthest(reader: &Reader, source: ObjectId) -> Option<Position> {
+    let own = reader.flows.iter().filter(|flow| flow.source == source).map(|flow| match flow.state {
+        FlowState::Reading { pass } => {
+            let pass = reader.passes.iter().find(|candidate| candidate.id == pass);
+            pass.map_or(flow.settled(), |pass| pass.at)
+        }
+        FlowState::Waiting | FlowState::Parked => flow.settled(),
+    });
+    own.reduce(|a, b| if reached(&b, &a) { b } else { a })
+}
+
+/// Lines older than this are not meant by the source's `startAt`.
+pub(super) fn not_before(source: &SourcePlan, wall: Nanos) -> Option<Nanos> {
+    match source.start_at {
+        StartAt::Beginning => None,
+        StartAt::End => Some(wall),
+        StartAt::Since(span) => Some(Nanos(wall.0.saturating_sub(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)))),
+    }
+}
+
+/// What tells one journal from another.
+fn directory_key(directories: &[PathBuf]) -> u64 {
+    let mut joined = Vec::new();
+    for directory in directories {
+        joined.extend_from_slice(directory.as_os_str().as_encoded_bytes());
+        joined.push(0);
+    }
+    xxh3_64(&joined)
+}
+
+impl Source {
+    pub fn new(plan: &Arc<SourcePlan>, not_before: Option<Nanos>) -> Self {
+        Self { plan: Arc::clone(plan), decoder: Decoder::new(plan.format), streams: [None; Level::COUNT], not_before }
+    }
+}

@@ -1,0 +1,213 @@
+//! A reader (one file or one journal directory), its passes and the branches of a pass.
+//!
+//! A pass is one walk over the reader, shared by all flows that stand at its position. Within a pass, flows that want the
+//! same lines in the same bytes form a branch: a record is decoded once for each source, filtered and encoded once for
+//! each branch, and counted there; the counts go to the flows when a batch is sealed.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    batch_set::OpenIndex,
+    flow::Flow,
+    identity::{Identity, Marks},
+    target::TargetSet,
+};
+use crate::{
+    batch::Shape,
+    decode::Decoder,
+    model::{Level, Nanos, ObjectId, Position, ReaderKey},
+    plan::SourcePlan,
+    ring::{Handle, Token, Watch},
+    source::{FileCursor, journal::JournalCursor},
+    stats::Totals,
+};
+
+/// One file or one journal directory, with everything that reads it.
+#[derive(Debug)]
+pub struct Reader {
+    pub id: u32,
+    pub key: ReaderKey,
+    pub origin: Origin,
+    pub sources: Vec<Source>,
+    pub passes: Vec<Pass>,
+    pub flows: Vec<Flow>,
+    /// Read times of records without a time (files only).
+    pub marks: Marks,
+    pub marks_dirty: bool,
+    /// Lines lost before they could be seen, as an upper bound.
+    pub unattributed: u64,
+    /// Where flows begin that were never seen before.
+    pub start: Position,
+    /// Flows must be grouped into passes anew.
+    pub regroup: bool,
+    pub next_pass: u32,
+}
+
+#[derive(Debug)]
+pub enum Origin {
+    File(FileOrigin),
+    Journal(JournalOrigin),
+}
+
+#[derive(Debug)]
+pub struct FileOrigin {
+    pub path: PathBuf,
+    pub handle: Handle,
+    /// Size at the last look.
+    pub size: u64,
+    pub tail: Tail,
+    /// No longer at a path of its source: read to the end, then let go.
+    pub draining: bool,
+    /// The reader of what stood at this path before: its lines go first.
+    pub after: Option<u32>,
+    /// The head was shorter than a fingerprint when it was hashed.
+    pub head_short: bool,
+}
+
+/// How a file's growth is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Looked at each `TAIL_POLL`; grew last at this time.
+    Hot { grew: Duration },
+    /// Waits on a one-shot watch (or, without one, for the next discovery).
+    Idle { watch: Option<Watch> },
+}
+
+#[derive(Debug)]
+pub struct JournalOrigin {
+    pub directories: Vec<PathBuf>,
+    pub watches: Vec<Watch>,
+    pub next_look: Duration,
+}
+
+/// A source as one reader carries it.
+#[derive(Debug)]
+pub struct Source {
+    pub plan: Arc<SourcePlan>,
+    pub decoder: Decoder,
+    /// Lane-wide stream numbers by level, given at first use.
+    pub streams: [Option<u32>; Level::COUNT],
+    /// Lines older than this, before the first that is not, were there before `startAt`.
+    pub not_before: Option<Nanos>,
+}
+
+/// What a pass walks with.
+#[derive(Debug)]
+pub enum Cursor {
+    File(FileCursor),
+    Journal(Box<JournalCursor>),
+}
+
+/// Whether a pass has something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassState {
+    Ready,
+    /// A read is under way.
+    Pending,
+    /// At the end; the size of the file then.
+    Idle {
+        size: u64,
+    },
+    /// The reader failed; tried again at this time.
+    Failed {
+        until: Duration,
+    },
+}
+
+#[derive(Debug)]
+pub struct Pass {
+    pub id: u32,
+    pub token: Token,
+    pub cursor: Cursor,
+    /// Everything before it has been carried.
+    pub at: Position,
+    pub state: PassState,
+    /// By source index.
+    pub identities: Vec<Identity>,
+    pub branches: Vec<Branch>,
+    pub targets: TargetSet,
+}
+
+/// Flows of one source in one pass that want the same bytes.
+#[derive(Debug)]
+pub struct Branch {
+    pub source: usize,
+    pub id: ObjectId,
+    pub targets: TargetSet,
+    pub shape: Shape,
+    pub min_level: Level,
+    pub open: OpenIndex,
+    /// Records before it are not for this branch.
+    pub from: Option<Position>,
+    /// Since the last part.
+    pub counts: Totals,
+    pub newest: Nanos,
+    /// It has lines in its open batch.
+    pub contributed: bool,
+}
+
+impl Reader {
+    pub fn new(id: u32, key: ReaderKey, origin: Origin, sources: Vec<Source>, start: Position, marks: Marks) -> Self {
+        Self {
+            id,
+            key,
+            origin,
+            sources,
+            passes: Vec::new(),
+            flows: Vec::new(),
+            marks,
+            marks_dirty: false,
+            unattributed: 0,
+            start,
+            regroup: true,
+            next_pass: 0,
+        }
+    }
+
+    pub fn flow_mut(&mut self, source: ObjectId, bit: u8) -> Option<&mut Flow> {
+        self.flows.iter_mut().find(|flow| flow.source == source && flow.bit == bit)
+    }
+
+    pub fn pass_mut(&mut self, id: u32) -> Option<&mut Pass> {
+        self.passes.iter_mut().find(|pass| pass.id == id)
+    }
+
+    pub fn path(&self) -> String {
+        match &self.origin {
+            Origin::File(file) => file.path.display().to_string(),
+            Origin::Journal(journal) => {
+                journal.directories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    pub fn file(&self) -> Option<&FileOrigin> {
+        match &self.origin {
+            Origin::File(file) => Some(file),
+            Origin::Journal(_) => None,
+        }
+    }
+
+    pub fn file_mut(&mut self) -> Option<&mut FileOrigin> {
+        match &mut self.origin {
+            Origin::File(file) => Some(file),
+            Origin::Journal(_) => None,
+        }
+    }
+
+    /// Whether a pass that serves one of `targets` has something left to read.
+    pub fn is_behind(&self, targets: TargetSet) -> bool {
+        let busy = |pass: &Pass| !matches!(pass.state, PassState::Idle { .. }) && pass.targets.intersects(targets);
+        self.passes.iter().any(busy)
+    }
+}
+
+/// Whether `from` lies at or before `at`, both of one reader.
+pub fn reached(at: &Position, from: &Position) -> bool {
+    match (at, from) {
+        (Position::File { offset: at }, Position::File { offset: from }) => at >= from,
+        (Position::Journal(at), Position::Journal(from)) if at.seqnum_id == from.seqnum_id => at.seqnum >= from.seqnum,
+        (Position::Journal(at), Position::Journal(from)) => at.realtime >= from.realtime,
+        _ => true,
+    }
+}

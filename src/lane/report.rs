@@ -1,0 +1,126 @@
+//! What a lane tells about itself: ledgers, readers, troubles. Built from the checkpoint's own records, so that what
+//! people are shown is what a restart would know.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Lane,
+    checkpoint::Content,
+    flow::FlowState,
+    reader::{Origin, PassState, Reader},
+};
+use crate::{
+    limits::REPORT_INTERVAL,
+    model::{Nanos, ObjectId},
+    orders::Port,
+    os::cpu,
+    ring::Ring,
+    stats::{FlowReport, LaneReport, ReaderReport, Totals},
+};
+
+/// What is being summed for one (source, target).
+#[derive(Default)]
+struct Sum {
+    totals: Totals,
+    in_flight: u64,
+    newest: Nanos,
+    last_delivered: Option<Nanos>,
+    /// Time of the newest line settled by a flow that is behind.
+    behind_since: Option<Nanos>,
+    waiting: Option<String>,
+}
+
+impl<R: Ring, P: Port> Lane<R, P> {
+    pub(super) fn report(&mut self) {
+        if self.now.mono < self.next_report {
+            return;
+        }
+        self.next_report = self.now.mono + REPORT_INTERVAL;
+        let mut troubles: Vec<String> = self.troubles.iter().cloned().collect();
+        troubles.extend(self.checkpoint.trouble().map(str::to_owned));
+        let imbalances = self.readers.values().flat_map(|reader| &reader.flows).map(|flow| flow.imbalances).sum();
+        self.board.publish_lane(LaneReport {
+            lane: self.config.lane,
+            backend: self.ring.backend(),
+            backend_reason: self.config.backend_reason.clone(),
+            core: self.config.core,
+            revision: self.plan.revision,
+            at: self.now.wall,
+            cpu_micros: cpu::thread_time().as_micros() as u64,
+            readers: self.readers.values().map(|reader| reader_report(reader)).collect(),
+            flows: self.flow_reports(),
+            troubles,
+            drained: self.is_drained(),
+            imbalances,
+        });
+    }
+
+    /// Ordered to drain, and nothing is in flight or unwritten any more.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.batches.is_idle() && !self.checkpoint.is_syncing()
+    }
+
+    fn flow_reports(&self) -> Vec<FlowReport> {
+        let mut sums: BTreeMap<(ObjectId, ObjectId), Sum> = BTreeMap::new();
+        for slot in self.checkpoint.slots() {
+            if let Content::Flow { totals, newest, .. } = &slot.content {
+                let sum = sums.entry((slot.key.source, slot.key.target)).or_default();
+                sum.totals.add(totals);
+                sum.newest = sum.newest.max(*newest);
+            }
+        }
+        for reader in self.readers.values() {
+            for flow in &reader.flows {
+                let sum = sums.entry((flow.source, flow.target)).or_default();
+                sum.in_flight += flow.in_flight();
+                sum.last_delivered = sum.last_delivered.max(flow.last_delivered);
+                if flow.in_flight() > 0 || is_behind(reader, flow.state) {
+                    let since = if flow.newest() == Nanos::default() { self.now.wall } else { flow.newest() };
+                    sum.behind_since = Some(sum.behind_since.map_or(since, |known| known.min(since)));
+                }
+                if let Some(starved) = self.targets.get(flow.bit).and_then(|target| target.starved_since) {
+                    let waited = self.now.mono.saturating_sub(starved).as_secs();
+                    sum.waiting = Some(format!("no credit since {waited} s"));
+                }
+            }
+        }
+        sums.into_iter().filter_map(|((source, target), sum)| self.flow_report(source, target, sum)).collect()
+    }
+
+    fn flow_report(&self, source: ObjectId, target: ObjectId, sum: Sum) -> Option<FlowReport> {
+        let behind = sum.behind_since.map_or(0, |since| self.now.wall.0.saturating_sub(since.0).max(0));
+        Some(FlowReport {
+            source,
+            source_name: self.plan.source(source)?.name.clone(),
+            target,
+            target_name: self.plan.target(target)?.name.clone(),
+            totals: sum.totals,
+            in_flight: sum.in_flight,
+            lag_seconds: behind as f64 / 1e9,
+            last_delivered: sum.last_delivered,
+            waiting: sum.waiting,
+        })
+    }
+}
+
+fn is_behind(reader: &Reader, state: FlowState) -> bool {
+    match state {
+        FlowState::Reading { pass } => {
+            reader.passes.iter().any(|other| other.id == pass && !matches!(other.state, PassState::Idle { .. }))
+        }
+        FlowState::Waiting => true,
+        FlowState::Parked => false,
+    }
+}
+
+fn reader_report(reader: &Reader) -> ReaderReport {
+    let source = reader.sources.iter().map(|source| source.plan.name.as_str()).collect::<Vec<_>>().join(", ");
+    let (behind_bytes, draining) = match &reader.origin {
+        Origin::File(file) => {
+            let slowest = reader.passes.iter().map(|pass| pass.at.offset()).min();
+            (slowest.map_or(0, |at| file.size.saturating_sub(at)), file.draining)
+        }
+        Origin::Journal(_) => (0, false),
+    };
+    ReaderReport { source, path: reader.path(), behind_bytes, draining, unattributed: reader.unattributed }
+}

@@ -1,0 +1,127 @@
+//! Settling: completions from the kernel, verdicts from the targets, positions into the checkpoint.
+
+use super::{
+    Awaiting, Lane, Watching,
+    checkpoint::{Content, Key, PERSIST_TOKEN},
+    flow::FlowState,
+    reader::{Cursor, PassState},
+};
+use crate::{
+    model::ObjectId,
+    orders::{Outcome, Port, Verdict},
+    ring::{Completion, Ring, Token, Watch},
+};
+
+impl<R: Ring, P: Port> Lane<R, P> {
+    pub(super) fn settle_completions(&mut self) {
+        let mut happened = std::mem::take(&mut self.happened);
+        for completion in happened.drain(..) {
+            match completion {
+                Completion::Done { token: PERSIST_TOKEN, result, .. } => {
+                    self.checkpoint.persisted(&result, self.now.mono);
+                }
+                Completion::Done { token, result, buf } => self.settle_read(token, result, buf),
+                Completion::Changed { watch, .. } => self.settle_watch(watch),
+                Completion::Overflow => {
+                    self.discovery.soon();
+                    self.look_at_all();
+                }
+            }
+        }
+        self.happened = happened;
+    }
+
+    fn settle_read(&mut self, token: Token, result: std::io::Result<usize>, buf: Vec<u8>) {
+        match self.awaiting.get(&token).copied() {
+            Some(Awaiting::Opening) => {
+                self.awaiting.remove(&token);
+                self.opening_read(token, result, buf);
+            }
+            Some(Awaiting::Pass { reader, pass }) => {
+                let found = self.readers.get_mut(&reader).and_then(|reader| reader.pass_mut(pass));
+                match found {
+                    Some(pass) => {
+                        match &mut pass.cursor {
+                            Cursor::File(cursor) => cursor.complete(result, buf),
+                            Cursor::Journal(cursor) => cursor.complete(result, buf),
+                        }
+                        pass.state = PassState::Ready;
+                        self.ready.push_back((reader, pass.id));
+                    }
+                    // The pass ended while its read was under way: only now is the buffer ours again.
+                    None => {
+                        self.awaiting.remove(&token);
+                        self.pool.give_back(buf);
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn settle_watch(&mut self, watch: Watch) {
+        match self.watching.get(&watch).cloned() {
+            Some(Watching::Names) => self.discovery.soon(),
+            Some(Watching::Reader(reader)) => {
+                self.watching.remove(&watch);
+                self.reader_changed(reader, watch);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn settle_verdicts(&mut self) {
+        while let Some(verdict) = self.port.verdict() {
+            self.settle(&verdict);
+        }
+    }
+
+    fn settle(&mut self, verdict: &Verdict) {
+        let Some(bit) = self.targets.bit_in_flight(verdict.target) else { return };
+        let Some(batch) = self.batches.settle(verdict.batch, bit) else { return };
+        self.targets.settled(bit, batch.raw_bytes);
+        let mut refused = match &verdict.outcome {
+            Outcome::Refused(refusal) => u64::from(refusal.entries),
+            Outcome::Acked | Outcome::Returned => 0,
+        };
+        if let Outcome::Refused(refusal) = &verdict.outcome {
+            let name = self.targets.get(bit).map_or_else(String::new, |target| target.plan.name.clone());
+            self.trouble(format!("target {name} refused {} lines: {}", refusal.entries, refusal.reason));
+        }
+        for part in &batch.parts {
+            let Some(reader) = self.readers.get_mut(&part.reader) else { continue };
+            let Some(flow) = reader.flow_mut(part.source, bit) else { continue };
+            let lines = part.counts.read - part.counts.filtered;
+            let share = refused.min(lines);
+            refused -= share;
+            flow.verdict(batch.id, &verdict.outcome, share, self.now.wall);
+            let joins = flow.state == FlowState::Waiting && (flow.is_settled() || verdict.outcome == Outcome::Returned);
+            reader.regroup |= joins;
+        }
+    }
+
+    /// Puts what changed into the checkpoint.
+    pub(super) fn remember(&mut self) {
+        let mut full = false;
+        for reader in self.readers.values_mut() {
+            let settled = reader.flows.iter().map(|flow| flow.settled().offset()).min();
+            if reader.file().is_some() && !reader.marks.as_slice().is_empty() {
+                reader.marks_dirty |= settled.is_some_and(|settled| reader.marks.settle(settled));
+            }
+            let key = reader.key;
+            if std::mem::take(&mut reader.marks_dirty) {
+                let key = Key { reader: key, source: ObjectId(0), target: ObjectId(0) };
+                full |= !self.checkpoint.put(key, Content::Reader { marks: reader.marks.as_slice().to_vec() });
+            }
+            for flow in reader.flows.iter_mut().filter(|flow| flow.dirty) {
+                flow.dirty = false;
+                let key = Key { reader: key, source: flow.source, target: flow.target };
+                let (position, totals, newest) = (flow.settled(), *flow.totals(), flow.newest());
+                full |= !self.checkpoint.put(key, Content::Flow { position, totals, newest });
+            }
+        }
+        if full {
+            self.trouble("the checkpoint is full: some positions are not kept over a restart".to_owned());
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The simulated backend: a disk, a clock and their faults, all from one seed.
+//!
+//! The production code above the seam runs here through years of crashes in seconds, and a failing run is told by its
+//! seed alone. A test holds the `SimWorld` and plays everybody else: it writes and rotates logs, kills processes and
+//! cuts the power. The code under test holds a `Sim` and sees a ring like any other.
+//!
+//! Simulated: regular files and directories by absolute path. Not simulated: links, permissions, special files.
+
+mod disk;
+mod fault;
+mod random;
+mod world;
+
+pub use fault::{Faults, Injected};
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Waker, Watch, WatchKind};
+use crate::limits;
+use world::{Due, Open, World};
+
+/// One simulated machine. Clones are the same machine.
+#[derive(Clone, Debug)]
+pub struct SimWorld(Arc<Mutex<World>>);
+
+impl SimWorld {
+    /// An empty disk at 2026-01-01T00:00:00Z, without faults.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(World::new(seed))))
+    }
+
+    /// Begins a process on this machine.
+    pub fn ring(&self) -> Sim {
+        let mut world = self.world();
+        let id = world.begin_process();
+        let now = Now { mono: world.now(), wall: world.wall() };
+        Sim { world: self.clone(), id, rung: Arc::new(AtomicBool::new(false)), now }
+    }
+
+    /// From now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.world().chance.faults = faults;
+    }
+
+    /// Faults that took effect so far.
+    pub fn injected(&self) -> Injected {
+        self.world().chance.injected
+    }
+
+    pub fn now(&self) -> Now {
+        let world = self.world();
+        Now { mono: world.now(), wall: world.wall() }
+    }
+
+    /// With all its parents.
+    pub fn make_directory(&self, path: impl AsRef<Path>) {
+        self.world().disk.make_directory(path.as_ref());
+    }
+
+    /// Writes at the end, making the file if there is none. Its directory must be there.
+    pub fn append(&self, path: impl AsRef<Path>, data: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        let inode = world.create(path.as_ref())?;
+        let end = world.disk.meta(inode).size;
+        world.write(inode, end, data);
+        Ok(())
+    }
+
+    /// Writes over what is there, making the file if there is none.
+    pub fn write_at(&self, path: impl AsRef<Path>, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        let inode = world.create(path.as_ref())?;
+        world.write(inode, offset, data);
+        Ok(())
+    }
+
+    /// Shortens, or lengthens with zeroes.
+    pub fn truncate(&self, path: impl AsRef<Path>, bytes: u64) -> io::Result<()> {
+        let mut world = self.world();
+        let inode = world.disk.look_up(path.as_ref())?;
+        world.truncate(inode, bytes);
+        Ok(())
+    }
+
+    pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+        self.world().rename(from.as_ref(), to.as_ref())
+    }
+
+    pub fn remove(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.world().remove(path.as_ref())
+    }
+
+    /// The whole content of a file; `None` without one.
+    pub fn content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let world = self.world();
+        let inode = world.disk.look_up(path.as_ref()).ok()?;
+        Some(world.disk.content(inode, 0).to_vec())
+    }
+
+    /// Makes all that was written so far survive a power loss.
+    pub fn sync_all(&self) {
+        self.world().disk.sync_all();
+    }
+
+    /// SIGKILL to every process: what was written stays, persists under way may or may not have happened. Calls on
+    /// their rings fail from now on.
+    pub fn kill(&self) {
+        let mut world = self.world();
+        for id in world.processes.keys().copied().collect::<Vec<_>>() {
+            world.kill_process(id);
+        }
+    }
+
+    /// The machine goes off and on again: what was persisted stays, what was merely written may be torn or gone.
+    pub fn power_loss(&self) {
+        self.kill();
+        let mut world = self.world();
+        let World { disk, chance, .. } = &mut *world;
+        let damage = disk.power_loss(&mut chance.random);
+        chance.injected.torn_files += damage.torn_files;
+        chance.injected.undone_names += damage.undone_names;
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A ring of the simulated machine. Its clock only moves in `reap`: to what is due next or by `wait`, and a little
+/// always.
+#[derive(Debug)]
+pub struct Sim {
+    world: SimWorld,
+    id: u32,
+    rung: Arc<AtomicBool>,
+    now: Now,
+}
+
+impl Sim {
+    fn open_inode(&self, world: &mut World, inode: u64) -> io::Result<Handle> {
+        let handles = &mut world.process(self.id)?.handles;
+        let open = Some(Open { inode, reads: 0, closing: false });
+        let index = handles.iter().position(Option::is_none).unwrap_or(handles.len());
+        match handles.get_mut(index) {
+            Some(slot) => *slot = open,
+            None => handles.push(open),
+        }
+        world.disk.opened(inode);
+        Ok(Handle(index as u32))
+    }
+
+    fn inode(&self, world: &mut World, handle: Handle) -> io::Result<u64> {
+        let open = world.process(self.id)?.handles.get(handle.0 as usize).copied().flatten();
+        match open {
+            Some(open) if !open.closing => Ok(open.inode),
+            _ => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.world.world().end_process(self.id);
+    }
+}
+
+impl Ring for Sim {
+    fn backend(&self) -> &'static str {
+        "sim"
+    }
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn waker(&self) -> Waker {
+        let rung = Arc::clone(&self.rung);
+        Waker::new(move || rung.store(true, Ordering::Release))
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<Handle> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        let inode = world.disk.look_up(path)?;
+        if world.disk.meta(inode).directory {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        self.open_inode(&mut world, inode)
+    }
+
+    fn create(&mut self, path: &Path) -> io::Result<Handle> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        let inode = world.create(path)?;
+        self.open_inode(&mut world, inode)
+    }
+
+    fn close(&mut self, handle: Handle) {
+        self.world.world().close(self.id, handle);
+    }
+
+    fn stat(&mut self, handle: Handle) -> io::Result<Meta> {
+        let mut world = self.world.world();
+        let inode = self.inode(&mut world, handle)?;
+        Ok(world.disk.meta(inode))
+    }
+
+    fn stat_path(&mut self, path: &Path) -> io::Result<Meta> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        let inode = world.disk.look_up(path)?;
+        Ok(Meta { generation: 0, ..world.disk.meta(inode) })
+    }
+
+    fn list(&mut self, directory: &Path, max: usize) -> io::Result<Vec<Entry>> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        world.disk.list(directory, max)
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        world.remove(path)
+    }
+
+    fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow> {
+        let mut world = self.world.world();
+        let inode = self.inode(&mut world, handle)?;
+        let at_end = world.disk.content(inode, offset).is_empty();
+        let World { chance, .. } = &mut *world;
+        if !at_end && chance.strikes(chance.faults.would_block) {
+            chance.injected.would_blocks += 1;
+            return Ok(ReadNow::WouldBlock);
+        }
+        world.read(inode, offset, buf).map(ReadNow::Ready)
+    }
+
+    fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut world = self.world.world();
+        let inode = self.inode(&mut world, handle)?;
+        let World { chance, .. } = &mut *world;
+        if !data.is_empty() && chance.strikes(chance.faults.write_full) {
+            chance.injected.writes_full += 1;
+            let written = chance.random.below(data.len() as u64) as usize;
+            world.write(inode, offset, &data[..written]);
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        world.write(inode, offset, data);
+        Ok(())
+    }
+
+    fn watch(&mut self, path: &Path, kind: WatchKind) -> io::Result<Watch> {
+        self.world.world().watch(self.id, path, kind)
+    }
+
+    fn unwatch(&mut self, watch: Watch) {
+        if let Ok(process) = self.world.world().process(self.id) {
+            process.unwatch(watch);
+        }
+    }
+
+    fn submit(&mut self, op: Op) -> Result<(), Op> {
+        let mut world = self.world.world();
+        let Ok(process) = world.process(self.id) else { return Err(op) };
+        let due = match op {
+            Op::Read { .. } if process.reads == limits::RING_READS_MAX => return Err(op),
+            Op::Persist { .. } if process.persists == limits::RING_PERSISTS_MAX => return Err(op),
+            Op::Read { token, handle, offset, buf } => {
+                process.reads += 1;
+                process.read(token, handle, offset, buf)
+            }
+            Op::Persist { token, path, data } => {
+                process.persists += 1;
+                Due::Persist { token, path, data }
+            }
+        };
+        world.schedule(self.id, due);
+        Ok(())
+    }
+
+    fn reap(&mut self, wait: Duration, out: &mut Vec<Completion>) -> io::Result<()> {
+        let rung = self.rung.swap(false, Ordering::AcqRel);
+        let mut world = self.world.world();
+        world.sleep(self.id, if rung { Duration::ZERO } else { wait })?;
+        let delivered = world.deliver(self.id, out);
+        self.now = Now { mono: world.now(), wall: world.wall() };
+        delivered
+    }
+}

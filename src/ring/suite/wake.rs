@@ -1,0 +1,111 @@
+//! Time and wake-ups.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{LONG, Ring, Stage, under_every_backend};
+
+fn a_timeout_ends_the_sleep_and_time_goes_on<S: Stage>() {
+    let stage = S::new();
+    let mut ring = stage.ring();
+    let mut out = Vec::new();
+    let mut before = ring.now();
+    for wait in [Duration::ZERO, Duration::from_micros(300), Duration::from_millis(20)] {
+        ring.reap(wait, &mut out).unwrap();
+        let now = ring.now();
+        assert!(now.mono >= before.mono + wait, "{wait:?}: from {before:?} to {now:?}");
+        before = now;
+    }
+    assert!(out.is_empty());
+}
+
+fn a_wake_up_given_before_keeps_from_sleeping<S: Stage>() {
+    let stage = S::new();
+    let mut ring = stage.ring();
+    let mut out = Vec::new();
+    let waker = ring.waker();
+    waker.wake();
+    waker.clone().wake();
+    ring.reap(LONG, &mut out).unwrap();
+    assert!(ring.now().mono < LONG, "it slept");
+    assert!(out.is_empty());
+}
+
+fn a_wake_up_ends_the_sleep<S: Stage>() {
+    let stage = S::new();
+    let mut ring = stage.ring();
+    let waker = ring.waker();
+    let given = Arc::new(AtomicU64::new(0));
+    let other = thread::spawn({
+        let given = Arc::clone(&given);
+        move || {
+            given.store(1, Ordering::Release);
+            waker.wake();
+        }
+    });
+    while given.load(Ordering::Acquire) == 0 {
+        let before = ring.now().mono;
+        ring.reap(LONG, &mut Vec::new()).unwrap();
+        assert!(!S::REAL_TIME || ring.now().mono < before + LONG, "slept through it");
+        thread::yield_now();
+    }
+    other.join().unwrap();
+}
+
+/// Two sides wait for each other's next move, so one lost wake-up stops them. The lane looks at the counter only after
+/// `reap`, as a lane does, and so relies on wake-ups given at any moment before.
+fn no_wake_up_is_lost<S: Stage>() {
+    const MOVES: u64 = 20_000;
+    let stage = S::new();
+    let mut ring = stage.ring();
+    let waker = ring.waker();
+    let theirs = Arc::new(AtomicU64::new(0));
+    let ours = Arc::new(AtomicU64::new(0));
+    let other = thread::spawn({
+        let (theirs, ours) = (Arc::clone(&theirs), Arc::clone(&ours));
+        move || {
+            for turn in 1..=MOVES {
+                theirs.store(turn, Ordering::Relaxed);
+                waker.wake();
+                // Now and then ahead of the lane, now and then in step with it.
+                while turn % 4 != 0 && ours.load(Ordering::Relaxed) < turn {
+                    thread::yield_now();
+                }
+            }
+        }
+    });
+    let mut out = Vec::new();
+    let mut seen = 0;
+    while seen < MOVES {
+        let before = ring.now().mono;
+        ring.reap(LONG, &mut out).unwrap();
+        assert!(!S::REAL_TIME || ring.now().mono < before + LONG, "the wake-up after {seen} was lost");
+        seen = theirs.load(Ordering::Relaxed);
+        ours.store(seen, Ordering::Relaxed);
+        if !S::REAL_TIME {
+            thread::yield_now();
+        }
+    }
+    other.join().unwrap();
+    assert!(out.is_empty());
+}
+
+fn a_waker_outlives_its_ring<S: Stage>() {
+    let stage = S::new();
+    let waker = stage.ring().waker();
+    waker.wake();
+}
+
+under_every_backend! {
+    a_timeout_ends_the_sleep_and_time_goes_on
+    a_wake_up_given_before_keeps_from_sleeping
+    a_wake_up_ends_the_sleep
+    no_wake_up_is_lost
+    a_waker_outlives_its_ring
+}

@@ -1,0 +1,127 @@
+//! Loki's push protocol: entries, streams and label sets as protobuf.
+//!
+//! Source: `pkg/push/push.proto` and `pkg/logproto` of Grafana Loki:
+//! `PushRequest { streams = 1 }`, `Stream { labels = 1, entries = 2 }`,
+//! `Entry { timestamp = 1 { seconds = 1, nanos = 2 }, line = 2, structuredMetadata = 3 { name = 1, value = 2 } }`.
+//! An entry's bytes depend on its own values alone, never on its neighbours: an entry sent again in another batch is
+//! the same entry, and Loki stores it once.
+
+mod labels;
+#[cfg(test)]
+mod tests;
+
+pub use labels::{label_name, render_labels};
+
+use super::{
+    protobuf::{delimited_bytes, integer_bytes, put_delimited, put_delimited_head, put_integer},
+    utf8::Text,
+};
+use crate::{
+    limits::{FRAME_BYTES_MAX, METADATA_BYTES_MAX, METADATA_VALUE_BYTES_MAX},
+    model::{Field, Nanos},
+};
+
+const PUSH_STREAMS: u8 = 1;
+const STREAM_LABELS: u8 = 1;
+const STREAM_ENTRIES: u8 = 2;
+const ENTRY_TIMESTAMP: u8 = 1;
+const ENTRY_LINE: u8 = 2;
+const ENTRY_METADATA: u8 = 3;
+const TIMESTAMP_SECONDS: u8 = 1;
+const TIMESTAMP_NANOS: u8 = 2;
+const PAIR_NAME: u8 = 1;
+const PAIR_VALUE: u8 = 2;
+
+/// What had to be changed to make an entry acceptable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mended {
+    /// Invalid UTF-8 in the line or in a metadata value was replaced.
+    pub utf8: bool,
+    /// A metadata value was cut, or a pair left out, to keep within Loki's limits.
+    pub metadata: bool,
+}
+
+/// Appends one entry as a field of its stream. Invalid UTF-8 becomes U+FFFD (`?` where the line would outgrow
+/// `FRAME_BYTES_MAX`, which Loki would refuse); metadata pairs without a name or beyond the limits stay out.
+pub fn put_entry(out: &mut Vec<u8>, time: Nanos, line: &[u8], metadata: &[Field<'_>]) -> Mended {
+    let line = Text::new(line, FRAME_BYTES_MAX);
+    let (seconds, nanos) = time.parts();
+    let nanos = i64::from(nanos);
+    let timestamp_bytes = integer_bytes(seconds) + integer_bytes(nanos);
+    let mut bytes = delimited_bytes(timestamp_bytes) + delimited_bytes(line.len());
+    let mut mended = Mended { utf8: line.replaced(), metadata: false };
+    let mut room = METADATA_BYTES_MAX;
+    for field in metadata {
+        if let Some(pair) = Pair::of(field, &mut room, &mut mended) {
+            bytes += delimited_bytes(pair.bytes());
+        }
+    }
+
+    out.reserve(delimited_bytes(bytes));
+    put_delimited_head(out, STREAM_ENTRIES, bytes);
+    put_delimited_head(out, ENTRY_TIMESTAMP, timestamp_bytes);
+    put_integer(out, TIMESTAMP_SECONDS, seconds);
+    put_integer(out, TIMESTAMP_NANOS, nanos);
+    put_delimited_head(out, ENTRY_LINE, line.len());
+    line.put(out);
+    let mut room = METADATA_BYTES_MAX;
+    for field in metadata {
+        if let Some(pair) = Pair::of(field, &mut room, &mut mended) {
+            pair.put(out);
+        }
+    }
+    mended
+}
+
+/// Appends the label set of a stream, as `render_labels` made it. It comes before the stream's entries.
+pub fn put_stream_labels(out: &mut Vec<u8>, labels: &str) {
+    put_delimited(out, STREAM_LABELS, labels.as_bytes());
+}
+
+/// Appends one stream, given as its labels and entries already encoded, to a push request.
+pub fn put_stream(out: &mut Vec<u8>, stream: &[u8]) {
+    put_delimited(out, PUSH_STREAMS, stream);
+}
+
+/// Bytes `put_stream` appends for a stream of `length` bytes.
+pub const fn stream_bytes(length: usize) -> usize {
+    delimited_bytes(length)
+}
+
+/// One metadata pair that will be written.
+struct Pair<'a> {
+    name: &'a str,
+    name_bytes: usize,
+    value: Text<'a>,
+}
+
+impl<'a> Pair<'a> {
+    /// `None` for a pair that must stay out: Loki answers 500 for ever to an empty name, and 400 to too many bytes.
+    fn of(field: &Field<'a>, room: &mut usize, mended: &mut Mended) -> Option<Self> {
+        let name_bytes = labels::name_bytes(field.name);
+        if name_bytes == 0 {
+            return None;
+        }
+        let (value, cut) = Text::cut(field.value, METADATA_VALUE_BYTES_MAX);
+        let Some(left) = room.checked_sub(name_bytes + value.len()) else {
+            mended.metadata = true;
+            return None;
+        };
+        *room = left;
+        mended.metadata |= cut;
+        mended.utf8 |= value.replaced();
+        Some(Self { name: field.name, name_bytes, value })
+    }
+
+    fn bytes(&self) -> usize {
+        delimited_bytes(self.name_bytes) + delimited_bytes(self.value.len())
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        put_delimited_head(out, ENTRY_METADATA, self.bytes());
+        put_delimited_head(out, PAIR_NAME, self.name_bytes);
+        labels::put_name(out, self.name);
+        put_delimited_head(out, PAIR_VALUE, self.value.len());
+        self.value.put(out);
+    }
+}
