@@ -1,9 +1,9 @@
 //! Values of DATA objects seen before, by their offset.
 //!
 //! An entry refers to some twenty DATA objects, nearly all of which earlier entries had too (host, unit, command line).
-//! What each one means to this reader is worked out once and kept: which field it is, which selectors' tests it passes, and
-//! its value if it goes along with records. Four slots share one place; the one used longest ago makes room, and a slot
-//! used by the entry at hand never does.
+//! What each one means to this reader is worked out once and kept: which field it is, which selectors' tests it passes,
+//! and its value if it goes along with records. Four slots share one place; the one used longest ago makes room, and a
+//! slot used by the entry at hand never does.
 
 use super::field::Field;
 use crate::limits::{JOURNAL_CACHE_ENTRIES_MAX, JOURNAL_CACHED_VALUE_BYTES_MAX};
@@ -40,8 +40,8 @@ impl Cache {
         *self = Self::default();
     }
 
-    /// A new entry is at hand: the slots of the one before may move and make room. When half of the slots are in use, there
-    /// will be four times as many.
+    /// A new entry is at hand: the slots of the one before may move and make room. When half of the slots are in use,
+    /// there will be four times as many.
     pub fn next_entry(&mut self) {
         self.stamp = self.stamp.wrapping_add(1);
         let slots = self.slots.len();
@@ -64,8 +64,8 @@ impl Cache {
         &self.slots[index]
     }
 
-    /// Keeps what is known of the object at `offset`, and its `value` if that is given and short; `None` when the entry at
-    /// hand uses all the slots it could have.
+    /// Keeps what is known of the object at `offset`, and its `value` if that is given and short; `None` when the entry
+    /// at hand uses all the slots it could have.
     pub fn insert(&mut self, offset: u64, field: Field, passes: u32, value: Option<&[u8]>) -> Option<usize> {
         if self.offsets.is_empty() {
             self.grow(PLACES_FIRST);

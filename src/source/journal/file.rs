@@ -1,8 +1,8 @@
 //! One journal file being read: its chain of entry arrays, and the entry that is next.
 //!
-//! Entries are taken from the global chain of ENTRY_ARRAYs and never beyond `seen`, the number of entries the writer had
-//! committed when the header was last read. A damaged entry or array item costs that entry; a broken chain costs the rest of
-//! the file, loudly.
+//! Entries are taken from the global chain of ENTRY_ARRAYs and never beyond `seen`, the number of entries the writer
+//! had committed when the header was last read. A damaged entry or array item costs that entry; a broken chain costs
+//! the rest of the file, loudly.
 
 use std::path::PathBuf;
 

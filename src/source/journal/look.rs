@@ -1,9 +1,9 @@
 //! Looking at the world: headers of live files, the directory, new files, where to begin in them.
 //!
-//! The order is what makes following lossless. Files of one seqnum id are merged by seqnum, and an entry may only be handed
-//! out when no smaller one can still turn up. So: read the headers of the live files (`safe`), *then* list the directory,
-//! open what is new, and read the live headers again (`seen`). Whatever has a smaller seqnum than a safe entry was written
-//! before it, hence is among the seen ones.
+//! The order is what makes following lossless. Files of one seqnum id are merged by seqnum, and an entry may only be
+//! handed out when no smaller one can still turn up. So: read the headers of the live files (`safe`), *then* list the
+//! directory, open what is new, and read the live headers again (`seen`). Whatever has a smaller seqnum than a safe
+//! entry was written before it, hence is among the seen ones.
 
 use std::{
     collections::HashMap,
@@ -258,8 +258,8 @@ impl JournalCursor {
                 self.gap_after = Some((position.seqnum_id, position.seqnum));
             } else if own.is_none() {
                 io.troubles.tell(
-                    "the journal file of the last position and all its siblings are gone; how many entries were vacuumed \
-                     unread cannot be told; reading goes on by time"
+                    "the journal file of the last position and all its siblings are gone; how many entries were \
+                     vacuumed unread cannot be told; reading goes on by time"
                         .to_owned(),
                 );
             }
@@ -275,10 +275,12 @@ impl JournalCursor {
     fn close_waiting<R: Ring>(&mut self, ring: &mut R, index: usize) {
         let file = &self.files[index];
         let waiting = file.stage == Stage::Ready && file.header.state == State::Archived;
-        if waiting && self.files.iter().filter(|file| file.handle.is_some()).count() > JOURNAL_OPEN_FILES_MAX {
-            if let Some(handle) = self.files[index].handle.take() {
-                ring.close(handle);
-            }
+        let open = self.files.iter().filter(|file| file.handle.is_some()).count();
+        if waiting
+            && open > JOURNAL_OPEN_FILES_MAX
+            && let Some(handle) = self.files[index].handle.take()
+        {
+            ring.close(handle);
         }
     }
 

@@ -1,13 +1,13 @@
 //! The systemd journal, read natively: all files of its directories as one sequence of records.
 //!
-//! No libsystemd and no mmap (a vacuumed or truncated file would raise SIGBUS): positional reads through the ring, 256 KiB
-//! at a time. Files that share a `seqnum_id` share one counter and are merged by seqnum; files of different ids are merged
-//! by the journal's time. Rotation renames a file, and its descriptor and `file_id` stay: the old file is drained, then the
-//! new one follows by its seqnums.
+//! No libsystemd and no mmap (a vacuumed or truncated file would raise SIGBUS): positional reads through the ring, 256
+//! KiB at a time. Files that share a `seqnum_id` share one counter and are merged by seqnum; files of different ids are
+//! merged by the journal's time. Rotation renames a file, and its descriptor and `file_id` stay: the old file is
+//! drained, then the new one follows by its seqnums.
 //!
-//! Reading is a loop of `look` (headers, directory, new files: only after `changed`) and `choose` (which file's next entry
-//! is due), `assemble` (which sources want it, where its fields lie) and the record. Each step can be taken again, so that a
-//! read that would wait costs nothing but coming back.
+//! Reading is a loop of `look` (headers, directory, new files: only after `changed`) and `choose` (which file's next
+//! entry is due), `assemble` (which sources want it, where its fields lie) and the record. Each step can be taken
+//! again, so that a read that would wait costs nothing but coming back.
 
 mod cache;
 mod entry;
@@ -64,8 +64,8 @@ enum Start {
 
 /// One pass over the journal files of some directories.
 ///
-/// The caller steps it with `next`, brings the one read under way back with `complete`, and says `changed` when a watch or a
-/// timer fires. Memory is bounded: a window per file being read, and what `limits::JOURNAL_*` say.
+/// The caller steps it with `next`, brings the one read under way back with `complete`, and says `changed` when a watch
+/// or a timer fires. Memory is bounded: a window per file being read, and what `limits::JOURNAL_*` say.
 #[derive(Debug)]
 pub struct JournalCursor {
     directories: Vec<PathBuf>,
@@ -107,8 +107,8 @@ enum Round {
 }
 
 impl JournalCursor {
-    /// Reads `*.journal` and `*.journal~` of `directories` and of the `<machine-id>[.<namespace>]` directories below them.
-    /// A record has bit *i* of its `sources` set when `selectors[i]` wants it.
+    /// Reads `*.journal` and `*.journal~` of `directories` and of the `<machine-id>[.<namespace>]` directories below
+    /// them. A record has bit *i* of its `sources` set when `selectors[i]` wants it.
     pub fn new(directories: &[PathBuf], selectors: Vec<JournalInput>, start: JournalStart) -> Self {
         let (start, position) = match start {
             JournalStart::Resume(position) if position == JournalPosition::default() => (Start::Beginning, position),
@@ -253,8 +253,8 @@ impl JournalCursor {
         self.troubles.take()
     }
 
-    /// Upper bound of the entries that were vacuumed before they could be read. Seqnums that were never used, or belong to
-    /// files this reader does not see, are among them.
+    /// Upper bound of the entries that were vacuumed before they could be read. Seqnums that were never used, or belong
+    /// to files this reader does not see, are among them.
     pub fn unattributed(&self) -> u64 {
         self.unattributed
     }

@@ -1,8 +1,8 @@
 //! Which file's entry is next.
 //!
-//! Within a seqnum id the smallest seqnum; between ids the one whose smallest-seqnum entry is oldest. Files wait unopened
-//! until their first entry is due, by what their header says of it. As long as the file at hand stays ahead of the runners-up
-//! noted when it was chosen, choosing again costs two comparisons.
+//! Within a seqnum id the smallest seqnum; between ids the one whose smallest-seqnum entry is oldest. Files wait
+//! unopened until their first entry is due, by what their header says of it. As long as the file at hand stays ahead of
+//! the runners-up noted when it was chosen, choosing again costs two comparisons.
 
 use std::io;
 
@@ -117,8 +117,8 @@ impl JournalFile {
         self.stage == Stage::Ready && self.next < self.seen
     }
 
-    /// Seqnum and time of its next entry: of the entry itself, or of the first one by the header. `None` while neither is
-    /// known: then it is due at once, to be known.
+    /// Seqnum and time of its next entry: of the entry itself, or of the first one by the header. `None` while neither
+    /// is known: then it is due at once, to be known.
     fn key(&self) -> Option<(u64, u64)> {
         match self.peeked {
             Some(peeked) => Some((peeked.head.seqnum, peeked.head.realtime)),

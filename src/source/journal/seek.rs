@@ -1,7 +1,7 @@
 //! Where reading of a file begins.
 //!
-//! Entries are in order of seqnum within a file, and nearly always of time, so a place is found by halving over the entry
-//! array. An entry that cannot be read counts as lying behind the place: at worst reading begins too early.
+//! Entries are in order of seqnum within a file, and nearly always of time, so a place is found by halving over the
+//! entry array. An entry that cannot be read counts as lying behind the place: at worst reading begins too early.
 
 use super::{
     file::{Item, JournalFile, Peeked, Stage},
@@ -44,8 +44,8 @@ impl Seek {
 }
 
 impl JournalFile {
-    /// Looks for the place to begin; the file is `Ready` afterwards. Gives the entry before that place, if there is one and
-    /// it can be read.
+    /// Looks for the place to begin; the file is `Ready` afterwards. Gives the entry before that place, if there is one
+    /// and it can be read.
     pub fn seek<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<Option<JournalPosition>, Stop> {
         loop {
             let Stage::Seeking(seek) = self.stage else { return Ok(None) };
@@ -66,12 +66,13 @@ impl JournalFile {
     /// The place after `position`; `None` when the search has to go on by another goal.
     fn exact<R: Ring>(&mut self, io: &mut Io<'_, R>, position: &JournalPosition) -> Result<Option<u64>, Stop> {
         let there = position.ordinal < self.seen && self.item(io, position.ordinal)? == Item::At(position.offset);
-        if there && let Some(head) = self.entry_head(io, position.offset)? {
-            if head.seqnum == position.seqnum && head.xor_hash == position.xor_hash {
-                let place = position.ordinal + 1;
-                self.look_back_until = place;
-                return Ok(Some(place));
-            }
+        if there
+            && let Some(head) = self.entry_head(io, position.offset)?
+            && (head.seqnum, head.xor_hash) == (position.seqnum, position.xor_hash)
+        {
+            let place = position.ordinal + 1;
+            self.look_back_until = place;
+            return Ok(Some(place));
         }
         let goal = if position.seqnum_id == self.header.seqnum_id {
             Goal::AfterSeqnum(position.seqnum)

@@ -1,8 +1,9 @@
 //! Which sources an entry belongs to.
 //!
-//! Every source has conditions on fields: all must hold, each by any of its values. The *n*-th condition of every source is
-//! tested in round *n*, so that one round is one bit per source. A DATA object passes some tests or none, whatever entry it
-//! stands in; that is worked out once and named by a small number (`passes`), and an entry then only joins bits.
+//! Every source has conditions on fields: all must hold, each by any of its values. The *n*-th condition of every
+//! source is tested in round *n*, so that one round is one bit per source. A DATA object passes some tests or none,
+//! whatever entry it stands in; that is worked out once and named by a small number (`passes`), and an entry then only
+//! joins bits.
 
 use crate::{limits::JOURNAL_SOURCES_MAX, model::SourceMask, plan::JournalInput};
 

@@ -1,8 +1,8 @@
 //! Bytes of a file in memory, and how they get there without waiting.
 //!
-//! Every step of the cursor can be taken again: it asks for the bytes it needs and, when they are not there, leaves with
-//! `Stop::Pending` while one read is under way; taken again afterwards it finds them. A span only ever holds bytes of one
-//! contiguous range, and a fill with the same start continues where the last one ended.
+//! Every step of the cursor can be taken again: it asks for the bytes it needs and, when they are not there, leaves
+//! with `Stop::Pending` while one read is under way; taken again afterwards it finds them. A span only ever holds bytes
+//! of one contiguous range, and a fill with the same start continues where the last one ended.
 
 use std::{io, mem};
 

@@ -1,8 +1,8 @@
 //! The header of a journal file, and why a file is refused.
 //!
 //! A header says how long it is (`header_size`), so fields younger than the file are absent, not zero. Unknown
-//! *incompatible* flags mean the rest cannot be read: the file is refused and the flag named. Unknown *compatible* flags
-//! are harmless by definition.
+//! *incompatible* flags mean the rest cannot be read: the file is refused and the flag named. Unknown *compatible*
+//! flags are harmless by definition.
 
 use std::fmt;
 

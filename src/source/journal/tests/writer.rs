@@ -13,12 +13,12 @@ const REMOTE: &str = "/lib/systemd/systemd-journal-remote";
 pub struct Style {
     pub compact: bool,
     pub keyed: bool,
-    /// `ZSTD`, `LZ4`, `XZ` or `0`.
-    pub compress: &'static str,
+    /// With zstd, from 512 bytes on; the writer knows no other.
+    pub compress: bool,
 }
 
 impl Style {
-    pub const COMMON: Self = Self { compact: true, keyed: true, compress: "ZSTD" };
+    pub const COMMON: Self = Self { compact: true, keyed: true, compress: true };
 }
 
 /// splitmix64: the same stream for the same seed, everywhere.
@@ -156,7 +156,7 @@ impl Writer {
         let mut child = Command::new(REMOTE)
             .env("SYSTEMD_JOURNAL_COMPACT", if style.compact { "1" } else { "0" })
             .env("SYSTEMD_JOURNAL_KEYED_HASH", if style.keyed { "1" } else { "0" })
-            .env("SYSTEMD_JOURNAL_COMPRESS", style.compress)
+            .arg(format!("--compress={}", style.compress))
             .arg("-o")
             .arg(path)
             .arg("-")
