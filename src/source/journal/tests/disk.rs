@@ -27,11 +27,21 @@ pub struct Disk {
     short_every: u32,
     reads: u32,
     done: VecDeque<Completion>,
+    /// Runs before every read, listing and opening: somebody else at work.
+    pub meanwhile: Option<Box<dyn FnMut()>>,
 }
 
 impl Disk {
     pub fn warm() -> Self {
-        Self { files: HashMap::new(), next: 0, cold: false, short_every: 0, reads: 0, done: VecDeque::new() }
+        Self {
+            files: HashMap::new(),
+            next: 0,
+            cold: false,
+            short_every: 0,
+            reads: 0,
+            done: VecDeque::new(),
+            meanwhile: None,
+        }
     }
 
     pub fn cold() -> Self {
@@ -46,7 +56,14 @@ impl Disk {
         self.files.get(&handle.0).ok_or_else(|| io::Error::from_raw_os_error(9))
     }
 
+    fn meanwhile(&mut self) {
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile();
+        }
+    }
+
     fn read(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.meanwhile();
         self.reads += 1;
         let short = self.short_every != 0 && self.reads.is_multiple_of(self.short_every);
         let bytes = if short { buf.len().min(40) } else { buf.len() };
@@ -80,6 +97,7 @@ impl Ring for Disk {
     }
 
     fn open(&mut self, path: &Path) -> io::Result<Handle> {
+        self.meanwhile();
         self.next += 1;
         self.files.insert(self.next, File::open(path)?);
         Ok(Handle(self.next))
@@ -102,6 +120,7 @@ impl Ring for Disk {
     }
 
     fn list(&mut self, directory: &Path, max: usize) -> io::Result<Vec<Entry>> {
+        self.meanwhile();
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;

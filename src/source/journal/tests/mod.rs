@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod follow;
+mod interleave;
 mod oracle;
 mod resume;
 mod writer;
