@@ -17,10 +17,14 @@ impl Dice {
 
 /// One life.
 fn live(seed: u64) {
-    let mut world = World::new(seed, &["a", "b"]);
+    let mut world = World::new(seed, &["a", "b", "c"]);
     let mut dice = Dice(seed);
     world.disk.set_faults(Faults { read_error: 2, ..Faults::rough() });
     let (mut written, mut rotations, mut partial) = (0u64, 0u64, String::new());
+    // A file that was never seen is nobody's: the story begins when the first one is known.
+    world.disk.append(LOG, b"begin\n").expect("written");
+    world.until(Duration::from_secs(60), |world| world.stored("a").len() == 1 && world.stored("b").len() == 1);
+    world.until(Duration::from_secs(60), |world| world.report().is_some_and(|report| report.flows.len() == 3));
     for _ in 0..120 {
         match dice.below(14) {
             0..=5 => {
@@ -53,8 +57,8 @@ fn live(seed: u64) {
             }
             9 => {
                 let enabled = dice.below(2) == 0;
-                world.mood("b", if enabled { Mood::Acks } else { Mood::Returns });
-                world.change_target("b", |target| target.enabled = enabled);
+                world.mood("c", if enabled { Mood::Acks } else { Mood::Returns });
+                world.change_target("c", |target| target.enabled = enabled);
             }
             _ => world.turns(dice.below(60) as usize),
         }
@@ -67,7 +71,8 @@ fn live(seed: u64) {
     world.disk.set_faults(Faults::default());
     world.mood("a", Mood::Acks);
     world.mood("b", Mood::Acks);
-    world.change_target("b", |target| target.enabled = true);
+    world.mood("c", Mood::Acks);
+    world.change_target("c", |target| target.enabled = true);
     world.start();
     // Quiet for good: rotated files are let go after a while, and new ones are looked for now and then.
     let end = world.disk.now().mono + Duration::from_secs(60);
