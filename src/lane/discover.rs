@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Lane, Watching,
-    checkpoint::{CLOSED, Content, Key},
+    checkpoint::{CLOSED, Content, Key, Slot},
     open::Begin,
     plan::not_before,
     reader::Reader,
@@ -197,8 +197,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let mut before: Option<(PathBuf, u32)> = None;
         for (live, _, path) in left {
             let after = before.as_ref().filter(|(same, _)| *same == live).map(|(_, reader)| *reader);
-            let begin =
-                Begin { source: Arc::clone(source), path, start: StartAt::Beginning, draining: true, after };
+            let begin = Begin { source: Arc::clone(source), path, start: StartAt::Beginning, draining: true, after };
             if let Some(reader) = self.open(begin) {
                 before = Some((live, reader));
             }
@@ -225,14 +224,18 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if !self.opening.is_empty() {
             return;
         }
-        if let Some(before) = self.discovery.looked.insert(source, self.now.wall) {
-            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, before)] });
+        let before = self.discovery.looked.insert(source, self.now.wall);
+        // The very first look may count at once: what was rotated away before it is not meant by `startAt`.
+        let first = self.last_look(source).is_none().then_some(self.now.wall);
+        if let Some(look) = before.or(first) {
+            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, look)] });
         }
     }
 
     /// Whether the checkpoint knows anything of a source.
     fn is_remembered(&self, source: ObjectId) -> bool {
-        self.checkpoint.slots().any(|slot| slot.key.source == source)
+        let is_flow = |slot: &Slot| matches!(slot.content, Content::Flow { .. });
+        self.checkpoint.slots().any(|slot| slot.key.source == source && is_flow(slot))
     }
 
     fn is_open(&self, source: ObjectId, meta: &Meta) -> bool {
@@ -245,8 +248,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     fn latest_rotation_of(&self, source: ObjectId, live: &Path) -> Option<u32> {
         let is_rotation = |path: &Path| {
             let names = path.file_name().zip(live.file_name());
-            path.parent() == live.parent()
-                && names.is_some_and(|(name, live)| is_rotation_of(name, live))
+            path.parent() == live.parent() && names.is_some_and(|(name, live)| is_rotation_of(name, live))
         };
         let open = self.readers.values().filter(|reader| is_of(reader, source));
         let open = open.filter(|reader| reader.file().is_some_and(|file| file.draining && is_rotation(&file.path)));

@@ -4,8 +4,8 @@ use std::mem;
 
 use super::{
     Lane,
-    discover::LOOK_SLACK_NANOS,
     checkpoint::{CLOSED, Content, Key},
+    discover::LOOK_SLACK_NANOS,
     flow::FlowState,
     reader::{Cursor, Origin, PassState, Tail},
 };

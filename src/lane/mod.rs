@@ -245,7 +245,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let rest = |reader: &Box<Reader>| {
             !reader.regroup && reader.passes.iter().all(|pass| matches!(pass.state, reader::PassState::Idle { .. }))
         };
-        let settled = self.readers.values().all(|reader| rest(reader) && reader.flows.iter().all(|flow| flow.is_settled()));
+        let settled =
+            self.readers.values().all(|reader| rest(reader) && reader.flows.iter().all(|flow| flow.is_settled()));
         settled && self.batches.is_idle() && self.opening.is_empty() && self.orders.is_empty()
     }
 

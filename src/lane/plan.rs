@@ -222,7 +222,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
                         reader.flows.push(flow);
                     }
                     // A target that was enabled before has a place in every file, even while it is disabled.
-                    _ if self.plan.routes(source, &target.plan) || self.checkpoint.has_flow(source.id, target.plan.id) => {
+                    _ if self.plan.routes(source, &target.plan)
+                        || self.checkpoint.has_flow(source.id, target.plan.id) =>
+                    {
                         missing.push((source.id, target.plan.id, bit));
                     }
                     _ => {}
@@ -244,7 +246,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let gone: Vec<Key> = (self.checkpoint.slots())
             .map(|slot| slot.key)
             .filter(|key| key.source != ObjectId(0))
-            .filter(|key| self.plan.source(key.source).is_none() || self.plan.target(key.target).is_none())
+            .filter(|key| {
+                let target_gone = key.target != ObjectId(0) && self.plan.target(key.target).is_none();
+                self.plan.source(key.source).is_none() || target_gone
+            })
             .collect();
         for key in gone {
             self.checkpoint.forget(&key);

@@ -83,7 +83,23 @@ fn live(seed: u64) {
     for name in ["a", "b"] {
         let mut missing: std::collections::BTreeSet<u64> = (0..written).collect();
         world.stored(name).iter().for_each(|number| _ = missing.remove(number));
-        assert!(missing.is_empty(), "{name} never got {missing:?} of {written}: {:#?}", world.report());
+        let span = missing.first().zip(missing.last());
+        let files: Vec<String> = (0..=rotations)
+            .map(|number| if number == 0 { LOG.to_owned() } else { format!("{LOG}.{number}") })
+            .map(|path| {
+                let content = world.disk.content(&path).unwrap_or_default();
+                let text = String::from_utf8_lossy(&content);
+                let ends = text.lines().next().zip(text.lines().last());
+                let ends = ends.map(|(first, last)| (super::world::number(first), super::world::number(last)));
+                format!("{path}: {} bytes, lines {ends:?}", content.len())
+            })
+            .collect();
+        let troubles = world.report().map(|report| report.troubles.clone());
+        assert!(
+            missing.is_empty(),
+            "{name} never got {} of {written}, within {span:?}\n{files:#?}\n{troubles:#?}",
+            missing.len()
+        );
     }
     world.check_identity();
     assert_eq!(world.report().map(|report| report.imbalances), Some(0));

@@ -13,8 +13,8 @@ use globset::{Glob, GlobSet};
 use prost::Message;
 
 use crate::{
-    limits,
     lane::{Lane, LaneConfig, LaneHandle},
+    limits,
     model::{Level, ObjectId},
     orders::{Batch, LaneOrder, Outcome, Port, Verdict},
     plan::{
@@ -158,14 +158,7 @@ impl World {
         let mut plan = Plan::empty("c1", "n1");
         plan.sources.push(Arc::new(source()));
         plan.targets.extend(targets.iter().map(|name| Arc::new(target(name))));
-        let mut world = Self {
-            disk,
-            peers: Rc::default(),
-            board: Arc::default(),
-            lane: None,
-            handle: None,
-            plan,
-        };
+        let mut world = Self { disk, peers: Rc::default(), board: Arc::default(), lane: None, handle: None, plan };
         world.start();
         world
     }
@@ -246,7 +239,10 @@ impl World {
     /// Sequence numbers a peer has stored, in the order they came.
     pub fn stored(&self, name: &str) -> Vec<u64> {
         let peers = self.peers.borrow();
-        peers.stored.get(&id(name)).map_or_else(Vec::new, |stored| stored.iter().map(|(_, _, line)| number(line)).collect())
+        peers
+            .stored
+            .get(&id(name))
+            .map_or_else(Vec::new, |stored| stored.iter().map(|(_, _, line)| number(line)).collect())
     }
 
     pub fn report(&self) -> Option<Arc<LaneReport>> {
