@@ -36,6 +36,28 @@ pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 pub const JOURNAL_FIELD_BYTES_MAX: usize = MIB;
 /// Journal files of one directory that are listed; a directory with more is complained of.
 pub const JOURNAL_FILES_MAX: usize = 4096;
+/// Journal files held open although their turn has not come, so that a vacuum cannot take them away.
+pub const JOURNAL_OPEN_FILES_MAX: usize = 64;
+/// Journal files that keep their window while nothing is to be read; more of them give it back.
+pub const JOURNAL_WARM_FILES_MAX: usize = 4;
+/// Entries one step of a journal reader may pass over before it yields.
+pub const JOURNAL_STEP_ENTRIES_MAX: u32 = 4096;
+/// Arrays in the chain that lists the entries of one journal file. Each is twice as long as the one before.
+pub const JOURNAL_CHAIN_MAX: usize = 4096;
+/// Bytes read at once of an entry array.
+pub const JOURNAL_ARRAY_READ_BYTES: usize = 16 * KIB;
+/// Bytes read at once of a journal field that lies outside the window.
+pub const JOURNAL_DATA_READ_BYTES: usize = 4 * KIB;
+/// Longest value a journal reader keeps in its cache; longer ones are read again. With `JOURNAL_CACHE_ENTRIES_MAX` this
+/// bounds the cache of one file to 4 MiB; values are a few bytes each in practice.
+pub const JOURNAL_CACHED_VALUE_BYTES_MAX: usize = 256;
+/// Complaints of a journal reader waiting to be told; later ones are dropped and counted.
+pub const JOURNAL_TROUBLES_MAX: usize = 64;
+/// How far `_SOURCE_REALTIME_TIMESTAMP` may lie from the journal's own time of the entry to be believed.
+pub const JOURNAL_SOURCE_TIME_SKEW: Duration = Duration::from_secs(3600);
+/// How far before the last position other journals (other seqnum ids) are read again on resume, since only the clock
+/// relates them.
+pub const JOURNAL_MERGE_SLACK: Duration = Duration::from_secs(5);
 /// How long a drained file that was rotated away is kept open for late writers.
 pub const ROTATED_QUIET: Duration = Duration::from_secs(10);
 /// How often a hot file's size is looked at.
@@ -252,6 +274,7 @@ const _: () = {
     assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");
     assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES && QUEUE_BYTES <= QUEUE_BYTES_MAX);
     assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");
+    assert!(RING_WORKERS_MAX > 3, "before 6.1 the ring's three standing reads may each hold a worker");
     assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
     assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
     assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");

@@ -95,7 +95,8 @@ fn file_offences(file: &File, declared: &BTreeSet<String>) -> Vec<String> {
             tell("more than 120 characters");
         }
         for word in ["todo!", "unimplemented!", "dbg!", "#[ignore", "fn get_"] {
-            if line.contains(word) {
+            // `get_mut` is what the standard library calls it.
+            if line.replace("fn get_mut(", "").contains(word) {
                 tell(&format!("`{word}` has no place here"));
             }
         }
@@ -440,6 +441,7 @@ fn what_is_allowed_is_left_alone() {
         ("src/lane/x.rs", "// unsafe, todo!, crate::egress::x\nconst A: &str = \".unwrap() unsafe\";"),
         ("src/lane/x.rs", "const A: &str = r#\"unsafe \"dbg!\" \"#; const B: char = '\"'; fn f<'a>(x: &'a str) {}"),
         ("src/main.rs", "fn main() { corelane::cli::main() }"),
+        ("src/lane/x.rs", "fn get_mut(&mut self) {}"),
         ("src/lane/x.rs", "/* unsafe /* nested */ unsafe */ fn f() { x.unwrap_or(1); }"),
         ("src/limits.rs", "/// Least and most.\npub const A: u8 = 1;\npub const B: u8 = 2;"),
     ];

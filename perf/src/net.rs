@@ -112,10 +112,12 @@ impl Receiver {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             runtime.block_on(async move {
-                let bound = listen(bind, recv_buffer).and_then(|l| Ok((l.local_addr()?, l)));
-                match bound {
+                // A socket that is bound and never listens keeps the port for this receiver while it is down.
+                let reserved = bound(bind, recv_buffer).and_then(|socket| Ok((socket.local_addr()?, socket)));
+                let opened = reserved.and_then(|(addr, socket)| Ok((listen(addr, recv_buffer)?, addr, socket)));
+                match opened {
                     Err(error) => drop(tell.send(Err(error))),
-                    Ok((addr, listener)) => {
+                    Ok((listener, addr, _reserved)) => {
                         drop(tell.send(Ok(addr)));
                         run(listener, addr, recv_buffer, inbox, serve).await;
                     }
@@ -141,10 +143,10 @@ impl Receiver {
         drop(self.order(Command::Down));
     }
 
-    /// Listens again on the same port; nothing happens when it already does.
+    /// Listens again on the same port, which stayed reserved; nothing happens when it already does.
     ///
     /// # Errors
-    /// The port was taken by somebody else meanwhile.
+    /// The socket cannot be had.
     pub fn up(&self) -> io::Result<()> {
         self.order(Command::Up)
     }
@@ -172,13 +174,17 @@ impl Drop for Receiver {
 }
 
 fn listen(addr: SocketAddr, recv_buffer: Option<u32>) -> io::Result<TcpListener> {
+    bound(addr, recv_buffer)?.listen(BACKLOG)
+}
+
+fn bound(addr: SocketAddr, recv_buffer: Option<u32>) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     if let Some(bytes) = recv_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
     socket.bind(addr)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 async fn run<F, S>(

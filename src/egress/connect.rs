@@ -1,7 +1,7 @@
 //! Connections: names resolved anew, all addresses tried, TLS on top where it is wanted, every failure in words.
 //!
-//! The socket counts the bytes it takes. With TLS those are ciphertext, which is what the kernel's send queue counts too:
-//! only so can a batch be followed to the peer's TCP.
+//! The socket counts the bytes it takes. With TLS those are ciphertext, which is what the kernel's send queue counts
+//! too: only so can a batch be followed to the peer's TCP.
 
 use std::{
     error::Error,

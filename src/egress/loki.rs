@@ -1,4 +1,5 @@
-//! Delivery to Loki: one HTTP/1.1 connection of our own, one push after the other, tried until Loki has answered for it.
+//! Delivery to Loki: one HTTP/1.1 connection of our own, one push after the other, tried until Loki has answered for
+//! it.
 //!
 //! Order is kept by never having more than one push under way; the connection is kept alive and made anew when it is
 //! found closed, when a try on it failed, or when the plan has changed. Proxies and HTTP/2 are not spoken yet.

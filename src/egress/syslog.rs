@@ -43,13 +43,12 @@ pub(super) async fn run(task: &mut Task) {
             window.push(load);
         }
         if endpoint.is_none() || task.plans.have_changed() {
-            endpoint = match compile(&task.plans.take()).await {
-                Ok(endpoint) => Some(endpoint),
-                Err(fault) => {
-                    fail(task, &fault.to_string()).await;
-                    continue;
-                }
-            };
+            // Never the one before: its trust may have been taken away.
+            endpoint = None;
+            match compile(&task.plans.take()).await {
+                Ok(compiled) => endpoint = Some(compiled),
+                Err(fault) => fail(task, &fault.to_string()).await,
+            }
         }
         let Some(target) = &endpoint else { continue };
         let wire = tokio::select! {
@@ -220,10 +219,10 @@ impl Session {
     }
 
     /// Asks the kernel what was acknowledged, and settles what may. Gives the number of batches settled.
-    fn settle(&self, task: &mut Task, window: &mut Window<Load>) -> io::Result<u64> {
+    fn settle(&self, task: &mut Task, window: &mut Window<Load>) -> io::Result<usize> {
         let socket = self.wire.socket();
-        // Straight from the kernel: what the peer said last is seen even if the runtime has not come to it yet. Whatever
-        // waits to be read may be the session's end, so nothing settles before it is read.
+        // Straight from the kernel: what the peer said last is seen even if the runtime has not come to it yet.
+        // Whatever waits to be read may be the session's end, so nothing settles before it is read.
         match rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok(_) => return Ok(0),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
@@ -231,16 +230,15 @@ impl Session {
         }
         let now = self.since.elapsed();
         window.acked(socket.taken(), os::tcp::unacked(socket.as_fd())? as u64, now);
-        let mut settled = 0;
-        while let Some(load) = window.settled(now) {
-            load.acked();
-            settled += 1;
-        }
-        if settled > 0 {
+        let settled: Vec<Load> = std::iter::from_fn(|| window.settled(now)).collect();
+        if !settled.is_empty() {
             task.backoff.reset();
-            task.report.acked(settled);
+            // Whoever sees a verdict finds it on the board as well.
+            task.report.acked(settled.len() as u64);
         }
-        Ok(settled)
+        let count = settled.len();
+        settled.into_iter().for_each(Load::acked);
+        Ok(count)
     }
 
     /// Says goodbye, without insisting.

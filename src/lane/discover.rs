@@ -11,14 +11,24 @@ use std::{
     time::Duration,
 };
 
-use super::{Lane, Watching, open::Begin, plan::not_before, reader::Reader};
+use super::{
+    Lane, Watching,
+    checkpoint::{CLOSED, Content, Key},
+    open::Begin,
+    plan::not_before,
+    reader::Reader,
+};
 use crate::{
     limits::{DISCOVERY_INTERVAL, READERS_MAX, TAIL_POLL},
-    model::{FileIdentity, ObjectId, ReaderKey},
+    model::{Nanos, ObjectId, ReaderKey},
     orders::Port,
     plan::{FileInput, Input, SourcePlan, StartAt},
     ring::{Meta, Ring, Watch, WatchKind},
-    source::file::{Found, discover, rotated_siblings},
+    source::file::{
+        Found, discover,
+        discovery::{is_compressed, is_rotation_of},
+        rotated_siblings,
+    },
 };
 
 /// When to look, and at which directories.
@@ -30,7 +40,12 @@ pub struct Discovery {
     /// Sources this lane has looked for before.
     seen: BTreeSet<ObjectId>,
     told: BTreeSet<String>,
+    /// When each source was last looked for with nothing left to open.
+    looked: BTreeMap<ObjectId, Nanos>,
 }
+
+/// A file's own clock ticks coarsely and may lie behind ours by so much.
+pub(super) const LOOK_SLACK_NANOS: u64 = 1_000_000_000;
 
 impl Discovery {
     /// Something changed: look at the next turn that may.
@@ -90,6 +105,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 self.open(Begin { source: Arc::clone(source), path: found.path, start, draining: false, after });
             }
         }
+        self.remember_look(source.id);
         walk.directories
     }
 
@@ -145,7 +161,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         last
     }
 
-    /// Opens what the checkpoint knows of a source but no glob matches any more: it was rotated away while nothing ran.
+    /// Opens what was rotated away while nothing ran: files the checkpoint knows that no glob matches any more, and files
+    /// made and rotated away unseen, which are younger than the last look.
     fn open_left_behind(
         &mut self,
         source: &Arc<SourcePlan>,
@@ -153,38 +170,37 @@ impl<R: Ring, P: Port> Lane<R, P> {
         directories: &[PathBuf],
         found: &[Found],
     ) {
-        let is_found = |identity: &FileIdentity| {
-            found.iter().any(|found| (found.meta.device, found.meta.inode) == (identity.device, identity.inode))
-        };
-        let left: BTreeSet<(u64, u64)> = (self.checkpoint.slots())
+        let Some(last_look) = self.last_look(source.id) else { return };
+        let is_found = |inode: (u64, u64)| found.iter().any(|found| (found.meta.device, found.meta.inode) == inode);
+        let mut missing: BTreeSet<(u64, u64)> = (self.checkpoint.slots())
             .filter(|slot| slot.key.source == source.id)
             .filter_map(|slot| match slot.key.reader {
-                ReaderKey::File(identity) if !is_found(&identity) => Some((identity.device, identity.inode)),
-                _ => None,
+                ReaderKey::File(identity) => Some((identity.device, identity.inode)),
+                ReaderKey::Journal { .. } => None,
             })
+            .filter(|inode| !is_found(*inode))
             .collect();
-        if left.is_empty() {
-            return;
-        }
-        let mut missing = left.clone();
+        let mut left = Vec::new();
         for directory in directories {
             for entry in self.ring.list(directory, READERS_MAX).unwrap_or_default() {
                 let path = directory.join(&entry.name);
+                let Some(live) = live_name(&path, input) else { continue };
                 let Ok(meta) = self.ring.stat_path(&path) else { continue };
-                if entry.directory || !missing.remove(&(meta.device, meta.inode)) {
-                    continue;
+                let known = missing.remove(&(meta.device, meta.inode));
+                let unseen = meta.modified.plus(LOOK_SLACK_NANOS) >= last_look && !is_compressed(&path);
+                if meta.regular && !is_found((meta.device, meta.inode)) && (known || unseen) {
+                    left.push((live, meta.modified, path));
                 }
-                let begin = Begin {
-                    source: Arc::clone(source),
-                    path: path.clone(),
-                    start: StartAt::Beginning,
-                    draining: true,
-                    after: None,
-                };
-                let Some(reader) = self.open(begin) else { continue };
-                if let Some(live) = live_name(&path, input) {
-                    self.open_younger(source, &live, &meta, reader);
-                }
+            }
+        }
+        left.sort();
+        let mut before: Option<(PathBuf, u32)> = None;
+        for (live, _, path) in left {
+            let after = before.as_ref().filter(|(same, _)| *same == live).map(|(_, reader)| *reader);
+            let begin =
+                Begin { source: Arc::clone(source), path, start: StartAt::Beginning, draining: true, after };
+            if let Some(reader) = self.open(begin) {
+                before = Some((live, reader));
             }
         }
         if !missing.is_empty() {
@@ -193,6 +209,24 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 source.name,
                 missing.len()
             ));
+        }
+    }
+
+    /// When every file of a source that was there was known for certain; kept in the checkpoint.
+    pub(super) fn last_look(&self, source: ObjectId) -> Option<Nanos> {
+        match self.checkpoint.content(&look_key(source)) {
+            Some(Content::Reader { marks }) => marks.first().map(|(_, time)| *time),
+            _ => None,
+        }
+    }
+
+    /// Remembers the look before this one: what it found is in the checkpoint by now.
+    fn remember_look(&mut self, source: ObjectId) {
+        if !self.opening.is_empty() {
+            return;
+        }
+        if let Some(before) = self.discovery.looked.insert(source, self.now.wall) {
+            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, before)] });
         }
     }
 
@@ -212,7 +246,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let is_rotation = |path: &Path| {
             let names = path.file_name().zip(live.file_name());
             path.parent() == live.parent()
-                && names.is_some_and(|(name, live)| crate::source::file::discovery::is_rotation_of(name, live))
+                && names.is_some_and(|(name, live)| is_rotation_of(name, live))
         };
         let open = self.readers.values().filter(|reader| is_of(reader, source));
         let open = open.filter(|reader| reader.file().is_some_and(|file| file.draining && is_rotation(&file.path)));
@@ -251,9 +285,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// Where a source begins in a file that was never seen before.
-    pub(super) fn oldest_wanted(&self, source: &SourcePlan, start: StartAt) -> Option<crate::model::Nanos> {
+    pub(super) fn oldest_wanted(&self, source: &SourcePlan, start: StartAt) -> Option<Nanos> {
         (start == source.start_at).then(|| not_before(source, self.now.wall)).flatten()
     }
+}
+
+fn look_key(source: ObjectId) -> Key {
+    Key { reader: CLOSED, source, target: ObjectId(0) }
 }
 
 fn is_of(reader: &Reader, source: ObjectId) -> bool {

@@ -4,6 +4,7 @@ use std::mem;
 
 use super::{
     Lane,
+    discover::LOOK_SLACK_NANOS,
     checkpoint::{CLOSED, Content, Key},
     flow::FlowState,
     reader::{Cursor, Origin, PassState, Tail},
@@ -36,6 +37,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if rest || reader.flows.iter().any(waiting) {
             return;
         }
+        // A restart must not take this file for one that was never seen: wait for a look that is younger than it.
+        let source = reader.sources.first().map(|source| source.plan.id);
+        let handle = reader.file().map(|file| file.handle);
+        let modified = handle.and_then(|handle| self.ring.stat(handle).ok()).map(|meta| meta.modified);
+        let looked = source.and_then(|source| self.last_look(source));
+        if modified.zip(looked).is_none_or(|(modified, looked)| looked <= modified.plus(2 * LOOK_SLACK_NANOS)) {
+            return;
+        }
+        let Some(reader) = self.readers.get(&id) else { return };
         let left = reader.flows.iter().filter(|flow| flow.settled().offset() < size && flow.state == FlowState::Parked);
         let left: Vec<(ObjectId, u64)> = left.map(|flow| (flow.target, size - flow.settled().offset())).collect();
         let path = reader.path();

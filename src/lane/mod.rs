@@ -240,6 +240,25 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.report();
     }
 
+    /// Everything there is has been read and settled.
+    pub fn is_idle(&self) -> bool {
+        let rest = |reader: &Box<Reader>| {
+            !reader.regroup && reader.passes.iter().all(|pass| matches!(pass.state, reader::PassState::Idle { .. }))
+        };
+        let settled = self.readers.values().all(|reader| rest(reader) && reader.flows.iter().all(|flow| flow.is_settled()));
+        settled && self.batches.is_idle() && self.opening.is_empty() && self.orders.is_empty()
+    }
+
+    /// Bytes carried since the lane began, look-back included.
+    pub fn carried_bytes(&self) -> u64 {
+        self.carried_bytes
+    }
+
+    /// Walks over readers that are under way.
+    pub fn passes(&self) -> usize {
+        self.readers.values().map(|reader| reader.passes.len()).sum()
+    }
+
     fn token(&mut self, awaiting: Awaiting) -> Token {
         self.next_token += 1;
         let token = Token(self.next_token);

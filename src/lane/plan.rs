@@ -221,7 +221,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
                         flow.state = FlowState::Parked;
                         reader.flows.push(flow);
                     }
-                    _ if self.plan.routes(source, &target.plan) => missing.push((source.id, target.plan.id, bit)),
+                    // A target that was enabled before has a place in every file, even while it is disabled.
+                    _ if self.plan.routes(source, &target.plan) || self.checkpoint.has_flow(source.id, target.plan.id) => {
+                        missing.push((source.id, target.plan.id, bit));
+                    }
                     _ => {}
                 }
             }

@@ -102,8 +102,8 @@ mod tests {
     #[test]
     fn the_kernel_s_lists_are_understood() {
         assert_eq!(parse_core_list("0-3,8,10-11\n"), [0, 1, 2, 3, 8, 10, 11]);
-        assert_eq!(parse_core_list("(null)\n"), []);
-        assert_eq!(parse_core_list("\n"), []);
+        assert_eq!(parse_core_list("(null)\n"), Vec::<usize>::new());
+        assert_eq!(parse_core_list("\n"), Vec::<usize>::new());
     }
 
     #[test]

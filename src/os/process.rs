@@ -48,10 +48,10 @@ fn to_usize(count: u64) -> usize {
 
 /// Overwrites `secret` in the command line that `ps` shows, and returns in how many arguments it stood.
 ///
-/// An argument counts when it is the secret, or is an option that ends with it (`--jwt=SECRET`, `-JSECRET`). To be called
-/// as early as possible: whoever looked before has seen it. Goes through /proc/self/mem rather than pointers: a wrong
-/// address is an error there, and no Rust reference to the arguments can be broken. Errors: /proc is hidden, or the
-/// process is not dumpable.
+/// An argument counts when it is the secret, or is an option that ends with it (`--jwt=SECRET`, `-JSECRET`). To be
+/// called as early as possible: whoever looked before has seen it. Goes through /proc/self/mem rather than pointers: a
+/// wrong address is an error there, and no Rust reference to the arguments can be broken. Errors: /proc is hidden, or
+/// the process is not dumpable.
 pub fn scrub_argument(secret: &str) -> io::Result<usize> {
     if secret.is_empty() {
         return Ok(0);

@@ -12,8 +12,8 @@ use rustix::net::sockopt::set_tcp_user_timeout;
 
 /// Bytes written to the socket that the peer's TCP has not acknowledged, sent or not (SIOCOUTQ, tcp(7)).
 ///
-/// After `shutdown` of the writing side the FIN counts as one byte until it is acknowledged. 0 while connecting. A reset
-/// connection keeps the figure it had. Errors: not a TCP socket, or a listening one.
+/// After `shutdown` of the writing side the FIN counts as one byte until it is acknowledged. 0 while connecting. A
+/// reset connection keeps the figure it had. Errors: not a TCP socket, or a listening one.
 pub fn unacked(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: TIOCOUTQ (the same request as SIOCOUTQ) writes one int to the pointer, which is valid for the call; the

@@ -1,12 +1,13 @@
 //! The one seam to the kernel: everything a lane asks of disk and clock goes through `Ring`.
 //!
-//! Three backends: `uring` (io_uring), `poll` (poll and pread; the production backend where io_uring is denied) and `sim`
-//! (a simulated disk and clock from one seed). `probe` says which of the real ones works here. Code above is generic over `Ring` and cannot tell them apart.
-//! Operations that only touch the page cache or memory answer at once; what may wait for a device is an `Op` with a
-//! `Completion`. Nothing here ever runs fsync on the lane's thread.
+//! Three backends: `uring` (io_uring), `poll` (poll and pread; the production backend where io_uring is denied) and
+//! `sim` (a simulated disk and clock from one seed). `probe` says which of the real ones works here. Code above is
+//! generic over `Ring` and cannot tell them apart. Operations that only touch the page cache or memory answer at once;
+//! what may wait for a device is an `Op` with a `Completion`. Nothing here ever runs fsync on the lane's thread.
 //!
-//! The two real backends differ only in how they read and sleep. What they share stands in `kernel`: open files (`files`),
-//! inotify (`watch`), the wake-up (`wake`) and the thread that fsyncs (`persist`). One suite runs under all three.
+//! The two real backends differ only in how they read and sleep. What they share stands in `kernel`: open files
+//! (`files`), inotify (`watch`), the wake-up (`wake`) and the thread that fsyncs (`persist`). One suite runs under all
+//! three.
 
 mod files;
 mod kernel;
@@ -102,7 +103,8 @@ pub enum Op {
     /// Reads up to `buf.len()` bytes at `offset`. The buffer comes back in the completion.
     Read { token: Token, handle: Handle, offset: u64, buf: Vec<u8> },
     /// Writes `data` at offset 0 of a new file beside `path`, fsyncs it, renames it to `path`, fsyncs the directory; on
-    /// failure the new file is removed. Never runs on the lane's thread. The buffer comes back in the completion.
+    /// failure the new file is removed. Those of one ring are carried out in order, and all of them before the ring is
+    /// gone. Never runs on the lane's thread. The buffer comes back in the completion.
     Persist { token: Token, path: PathBuf, data: Vec<u8> },
 }
 
@@ -169,8 +171,8 @@ pub trait Ring {
 
     /// Takes the operation, or gives it back when the ring is full: try again next turn.
     fn submit(&mut self, op: Op) -> Result<(), Op>;
-    /// Submits what waits, sleeps until something happens or `wait` is over (zero: does not sleep), reads the clocks, and
-    /// appends what happened to `out`. May return early with nothing. A wake-up given since the last `reap` returned
-    /// keeps it from sleeping.
+    /// Submits what waits, sleeps until something happens or `wait` is over (zero: does not sleep), reads the clocks,
+    /// and appends what happened to `out`. May return early with nothing. A wake-up given since the last `reap`
+    /// returned keeps it from sleeping.
     fn reap(&mut self, wait: Duration, out: &mut Vec<Completion>) -> io::Result<()>;
 }

@@ -1,8 +1,8 @@
 //! The backend without io_uring: poll(2) to sleep, pread(2) to read.
 //!
-//! On EL8 and EL9 kernels and in hardened containers io_uring is absent or denied, so this is a production backend. Three
-//! descriptors (two inotify instances, one eventfd) are all that is waited on, for which poll needs no epoll set, takes
-//! a timeout in nanoseconds and works on every kernel.
+//! On EL8 and EL9 kernels and in hardened containers io_uring is absent or denied, so this is a production backend.
+//! Three descriptors (two inotify instances, one eventfd) are all that is waited on, for which poll needs no epoll set,
+//! takes a timeout in nanoseconds and works on every kernel.
 
 use std::{io, mem, path::Path, time::Duration};
 

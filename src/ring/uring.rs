@@ -1,9 +1,9 @@
 //! The io_uring backend: one wait point for cold reads, watches, wake-ups and timeouts.
 //!
-//! io_uring earns its place here by cold reads that do not stall the lane, not by throughput: bytes in the page cache are
-//! read by preadv2(RWF_NOWAIT) like on the other backend. The two inotify instances and the bell's eventfd are read by
-//! READ operations that are always under way. A buffer the kernel may write to is owned by its slot until its completion
-//! was reaped; a ring that goes away cancels, waits, and leaks what the kernel does not let go of in time.
+//! io_uring earns its place here by cold reads that do not stall the lane, not by throughput: bytes in the page cache
+//! are read by preadv2(RWF_NOWAIT) like on the other backend. The two inotify instances and the bell's eventfd are read
+//! by READ operations that are always under way. A buffer the kernel may write to is owned by its slot until its
+//! completion was reaped; a ring that goes away cancels, waits, and leaks what the kernel does not let go of in time.
 
 use std::{
     io,
@@ -58,7 +58,18 @@ impl Uring {
     /// Errors: io_uring is absent or denied, the kernel is older than 5.11 (timeouts need IORING_FEAT_EXT_ARG), or
     /// descriptors, locked memory or threads are exhausted.
     pub fn new() -> io::Result<Self> {
-        let ring = set_up()?;
+        let mut newest = Err(io::ErrorKind::Unsupported.into());
+        for set_up in SET_UPS {
+            newest = set_up();
+            match &newest {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                _ => break,
+            }
+        }
+        Self::with(newest?)
+    }
+
+    fn with(ring: IoUring) -> io::Result<Self> {
         if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel's io_uring is older than 5.11"));
         }
@@ -198,24 +209,17 @@ impl Uring {
     }
 }
 
-/// The set-ups in order of preference: task work only when the lane asks for it (6.1), no interruption for it (5.19),
-/// any. The flag that says whether task work waits spares a system call per turn.
-fn set_up() -> io::Result<IoUring> {
-    let newest = IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_coop_taskrun()
-        .setup_taskrun_flag()
-        .build(ENTRIES);
-    match newest {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        ring => return ring,
-    }
-    match IoUring::builder().setup_coop_taskrun().setup_taskrun_flag().build(ENTRIES) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => IoUring::new(ENTRIES),
-        ring => ring,
-    }
-}
+/// The set-ups in order of preference; EINVAL leads to the next one. Task work only when the lane asks for it (6.1), no
+/// interruption for it (5.19), any. The flag that says whether task work waits spares a system call per turn.
+const SET_UPS: [fn() -> io::Result<IoUring>; 3] = [
+    || {
+        let mut newest = IoUring::builder();
+        newest.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun().setup_taskrun_flag();
+        newest.build(ENTRIES)
+    },
+    || IoUring::builder().setup_coop_taskrun().setup_taskrun_flag().build(ENTRIES),
+    || IoUring::new(ENTRIES),
+];
 
 /// A timeout arrives as ETIME; a signal, a moment without kernel memory or a full completion queue only mean that this
 /// reap brings less.
@@ -353,5 +357,80 @@ impl Drop for Uring {
                 Slot::Read { buf, .. } | Slot::Events { buf, .. } | Slot::Bell { buf } => mem::forget(buf),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    /// The other set-ups are for other kernels; each must carry every kind of operation.
+    #[test]
+    fn every_set_up_works() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, b"content").unwrap();
+        for (number, set_up) in SET_UPS.iter().enumerate() {
+            let mut ring = Uring::with(set_up().unwrap()).unwrap();
+            let handle = ring.open(&path).unwrap();
+            let watch = ring.watch(&path, WatchKind::ContentOnce).unwrap();
+            ring.submit(Op::Read { token: Token(1), handle, offset: 3, buf: vec![0; 9] }).unwrap();
+            let mut out = Vec::new();
+            ring.reap(Duration::from_secs(30), &mut out).unwrap();
+            let read = out.pop();
+            assert!(matches!(read, Some(Completion::Done { result: Ok(4), .. })), "{number}: {read:?}");
+            std::fs::write(&path, b"content").unwrap();
+            while out.is_empty() && ring.now().mono < Duration::from_secs(30) {
+                ring.reap(Duration::from_secs(30), &mut out).unwrap();
+            }
+            assert!(matches!(out[..], [Completion::Changed { watch: of, .. }] if of == watch), "{number}: {out:?}");
+            let waker = ring.waker();
+            let other = std::thread::spawn(move || waker.wake());
+            ring.reap(Duration::from_secs(30), &mut out).unwrap();
+            other.join().unwrap();
+            let asleep = ring.now().mono;
+            ring.reap(Duration::from_millis(3), &mut out).unwrap();
+            assert!(asleep < Duration::from_secs(30), "{number}: a wake-up was lost");
+        }
+    }
+
+    /// Reads that really wait for the device, some still under way when the ring goes away.
+    #[test]
+    fn cold_reads_bring_the_same_bytes() {
+        const CHUNK: usize = 65_536;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let content: Vec<u8> = (0..32 * CHUNK).map(|at| (at / 7) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        for drop_early in [false, true] {
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            let mut ring = Uring::new().unwrap();
+            let handle = ring.open(&path).unwrap();
+            for chunk in (0..32).rev() {
+                let offset = (chunk * CHUNK) as u64;
+                ring.submit(Op::Read { token: Token(offset), handle, offset, buf: vec![0; CHUNK] }).unwrap();
+            }
+            let mut out = Vec::new();
+            let wanted = if drop_early { 1 } else { 32 };
+            while out.len() < wanted && ring.now().mono < Duration::from_secs(60) {
+                ring.reap(Duration::from_secs(30), &mut out).unwrap();
+            }
+            assert!(out.len() >= wanted);
+            for one in out {
+                let Completion::Done { token, result, buf } = one else { panic!("{one:?}") };
+                let bytes = result.unwrap();
+                assert!(bytes > 0 && content[token.0 as usize..].starts_with(&buf[..bytes]));
+            }
+        }
+    }
+
+    #[test]
+    fn workers_are_confined_to_given_cores() {
+        let mut ring = Uring::new().unwrap();
+        ring.confine_workers(&[0, 1 << 20]).unwrap();
     }
 }

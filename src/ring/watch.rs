@@ -1,7 +1,7 @@
 //! Watches on files and directories by inotify, shared by the real backends.
 //!
-//! The kernel keeps one mark per inode and inotify instance, and adding a second watch replaces the first one's mask. So
-//! names and content have an instance each, and several watches may stand behind one mark.
+//! The kernel keeps one mark per inode and inotify instance, and adding a second watch replaces the first one's mask.
+//! So names and content have an instance each, and several watches may stand behind one mark.
 
 use std::{
     collections::HashMap,
@@ -239,6 +239,26 @@ mod tests {
         assert!(matches!(out[0], Completion::Overflow));
         assert_eq!((told(first), told(second), told(names)), (1, 1, 0));
         assert_eq!(watches.marks.len(), 1, "the names watch stays");
+    }
+
+    /// A spent one-shot watch must not go on waking the lane at every line somebody writes.
+    #[test]
+    fn the_kernel_forgets_a_spent_watch() {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut watches = Watches::new().unwrap();
+        watches.watch(file.path(), WatchKind::ContentOnce).unwrap();
+        std::fs::write(file.path(), b"one").unwrap();
+        let mut bytes = [0; 4096];
+        let read = rustix::io::read(watches.fd(Stream::Content), &mut bytes).unwrap();
+        let mut out = Vec::new();
+        watches.take(Stream::Content, &bytes[..read], &mut out);
+        assert_eq!(out.len(), 1);
+        std::fs::write(file.path(), b"two").unwrap();
+        let mut fds = [PollFd::from_borrowed_fd(watches.fd(Stream::Content), PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        assert_eq!(poll(&mut fds, Some(&now)).unwrap(), 0, "it still tells");
     }
 
     #[test]

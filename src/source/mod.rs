@@ -13,6 +13,7 @@ use crate::model::Record;
 
 /// One step of a cursor.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per step and borrowed from; a box would allocate per line")]
 pub enum Next<'a> {
     Record(Record<'a>),
     /// A read is under way; step again after its completion.

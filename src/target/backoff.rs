@@ -1,7 +1,7 @@
 //! When to try again: pauses that double, with full jitter, so that a returning target is not met by everybody at once.
 //!
-//! The random part is a SplitMix64 of our own seed: a test with a seed sees the same pauses each time, and a fleet whose
-//! members are seeded apart spreads out.
+//! The random part is a SplitMix64 of our own seed: a test with a seed sees the same pauses each time, and a fleet
+//! whose members are seeded apart spreads out.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! What a Loki push means: the head of the request, and the verdict an answer stands for.
 //!
-//! The body is one raw snappy block of a protobuf `PushRequest` and is made elsewhere. What Loki says to it is taken from
-//! its source (`pkg/loghttp/push`, `pkg/distributor`, `pkg/ingester/stream.go`) and from a running 3.x server. A try that
-//! can succeed later is never ended by count; only what Loki will never take is refused, and then counted.
+//! The body is one raw snappy block of a protobuf `PushRequest` and is made elsewhere. What Loki says to it is taken
+//! from its source (`pkg/loghttp/push`, `pkg/distributor`, `pkg/ingester/stream.go`) and from a running 3.x server. A
+//! try that can succeed later is never ended by count; only what Loki will never take is refused, and then counted.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! What counts as delivered over plain syslog, and what is sent again when a session dies.
 //!
 //! RFC 5424 over TCP or TLS (RFC 6587, RFC 5425) has no answers. A batch settles only when the peer's TCP acknowledged
-//! all of its bytes and the session then lived for `limits::SYSLOG_SETTLE` more: a receiver that dies takes with it what
-//! lay in its socket buffer, and its death shows within that time. Until then a batch stays in the window, and a lost
-//! session sends the whole window again, in order. Pure state: bytes and time are arguments.
+//! all of its bytes and the session then lived for `limits::SYSLOG_SETTLE` more: a receiver that dies takes with it
+//! what lay in its socket buffer, and its death shows within that time. Until then a batch stays in the window, and a
+//! lost session sends the whole window again, in order. Pure state: bytes and time are arguments.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -182,7 +182,8 @@ fn explain_certificate(fault: &CertificateError) -> String {
             expected.to_str()
         ),
         CertificateError::UnknownIssuer => {
-            "the peer's certificate is signed by an authority that is not trusted here: is caPem of the tlsBundle its CA?"
+            "the peer's certificate is signed by an authority that is not trusted here: is its CA in caPem of the \
+             tlsBundle?"
                 .to_owned()
         }
         CertificateError::BadSignature => {

@@ -109,10 +109,10 @@ impl LokiSink {
         self.receiver.down();
     }
 
-    /// Opens the same port again.
+    /// Opens the same port again, which stayed reserved.
     ///
     /// # Errors
-    /// The port was taken meanwhile.
+    /// The socket cannot be had.
     pub fn up(&self) -> io::Result<()> {
         self.receiver.up()
     }

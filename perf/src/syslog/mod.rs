@@ -107,10 +107,10 @@ impl SyslogSink {
         self.receiver.down();
     }
 
-    /// Opens the same port again.
+    /// Opens the same port again, which stayed reserved.
     ///
     /// # Errors
-    /// The port was taken meanwhile.
+    /// The socket cannot be had.
     pub fn up(&self) -> io::Result<()> {
         self.receiver.up()
     }

@@ -1,5 +1,5 @@
-//! Egress against peers made for the test and against a real rsyslogd: every batch is answered exactly once, and what is
-//! answered is true.
+//! Egress against peers made for the test and against a real rsyslogd: every batch is answered exactly once, and what
+//! is answered is true.
 
 mod certs;
 mod console;

@@ -8,7 +8,7 @@ use super::{
     syslog_peer::SyslogPeer,
     *,
 };
-use crate::limits::BATCHES_IN_FLIGHT_MAX;
+use crate::{limits::BATCHES_IN_FLIGHT_MAX, plan::Secret};
 
 /// A port where nobody listens for as long as the listener is not told to.
 async fn closed_port() -> u16 {
@@ -134,6 +134,28 @@ async fn a_rotated_bundle_moves_the_stream_to_a_new_session_without_a_duplicate(
     assert_eq!((report.resent, report.failed_tries), (0, 0));
 }
 
+/// A plan that cannot be used is not a reason to go on under the one before: that bundle was taken away.
+#[tokio::test]
+async fn a_broken_bundle_holds_the_lines_until_it_is_mended() {
+    let authority = Authority::new();
+    let config = server(&authority.issue("127.0.0.1"), Some(&authority), &rustls::version::TLS13);
+    let peer = SyslogPeer::start_tls(config, []);
+    let mended = syslog_tls(1, peer.port, Some(authority.bundle("client")));
+    let mut bundle = authority.bundle("client");
+    bundle.key_pem = Secret::new(authority.issue("other").key_pem);
+    let mut rig = Rig::with(vec![mended.clone()]);
+    rig.send(1, "a\n");
+    rig.expect_acked([0]).await;
+    rig.plan(vec![syslog_tls(1, peer.port, Some(bundle))]);
+    peer.until_closed(1).await;
+    rig.send(1, "b\n");
+    rig.until(1, |report| report.failed_tries >= 3).await;
+    assert_eq!(peer.sessions(), [b"a\n"]);
+    rig.plan(vec![mended]);
+    rig.expect_acked([1]).await;
+    assert_eq!(peer.sessions(), [b"a\n", b"b\n"]);
+}
+
 #[tokio::test]
 async fn a_lane_beyond_its_credit_gets_the_batch_back() {
     let peer = HttpPeer::start([Reply::Hang]).await;
@@ -157,4 +179,32 @@ async fn a_halt_leaves_what_is_unsettled_unanswered() {
     let Rig { egress, mut lane, .. } = rig;
     egress.join();
     assert!(lane.verdict().is_none());
+}
+
+#[tokio::test]
+async fn two_lanes_share_a_target_and_each_gets_its_own_verdicts() {
+    let peer = HttpPeer::start([]).await;
+    let ends = [(); 2].map(|()| {
+        let woken = Arc::new(Notify::new());
+        let bell = Arc::clone(&woken);
+        (handoff(Waker::new(move || bell.notify_one())), woken)
+    });
+    let [((mut first, port_a), woken_a), ((mut second, port_b), woken_b)] = ends;
+    let egress = start(vec![port_a, port_b], Arc::new(Board::default())).expect("an egress thread");
+    let mut plan = Plan::empty("test", "node");
+    plan.targets = vec![Arc::new(loki(1, peer.port))];
+    egress.order(EgressOrder::Plan(Arc::new(plan)));
+    let batch = |id, text: &'static str| {
+        let body = Bytes::from_static(text.as_bytes());
+        Arc::new(Batch { id, raw_bytes: body.len(), body, entries: 1, tenant: None, parts: Vec::new() })
+    };
+    first.submit(ObjectId(1), batch(5, "a")).expect("room");
+    second.submit(ObjectId(1), batch(5, "b")).expect("room");
+    for (lane, woken) in [(&mut first, woken_a), (&mut second, woken_b)] {
+        timeout(DEADLINE, woken.notified()).await.expect("a wake-up");
+        let verdict = lane.verdict().expect("a verdict behind the wake-up");
+        assert_eq!((verdict.batch, verdict.outcome), (5, Outcome::Acked));
+        assert!(lane.verdict().is_none());
+    }
+    egress.join();
 }

@@ -13,6 +13,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use crate::limits::SYSLOG_SETTLE;
+
 /// What the peer does with one session.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Manner {
@@ -20,7 +22,8 @@ pub(super) enum Manner {
     Read,
     /// Reads so many bytes, then closes.
     ReadThenClose(usize),
-    /// Reads nothing. Once so many bytes lie in its buffer it dies: they are gone, the sender gets a reset.
+    /// Reads nothing. Some time after so many bytes came to lie in its buffer it dies: they are gone, the sender gets a
+    /// reset.
     DieUnread(usize),
     /// Reads 64 KiB at a time with a pause: about 1 MB/s, in 64 KiB of buffer.
     Slowly,
@@ -155,4 +158,6 @@ async fn die_unread(stream: TcpStream, bytes: usize) {
     while stream.peek(&mut buffer).await.is_ok_and(|waiting| waiting < bytes) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    // Long enough for the sender to see them acknowledged, too short for them to settle.
+    tokio::time::sleep(SYSLOG_SETTLE / 4).await;
 }

@@ -29,6 +29,22 @@ async fn mutual_tls_syslog_delivers_on_both_versions() {
     }
 }
 
+#[tokio::test]
+async fn a_slow_reader_disturbs_nothing_over_tls() {
+    let authority = Authority::new();
+    let config = server(&authority.issue("127.0.0.1"), Some(&authority), &TLS13);
+    let peer = SyslogPeer::start_tls(config, [Manner::Slowly]);
+    let mut rig = Rig::with(vec![syslog_tls(1, peer.port, Some(authority.bundle("client")))]);
+    let bodies: Vec<String> = (0..4).map(|index| format!("batch {index}\n").repeat(60_000)).collect();
+    for body in &bodies {
+        rig.send(1, body.clone());
+    }
+    rig.expect_acked(0..4).await;
+    assert!(peer.sessions() == [bodies.concat().into_bytes()], "one session with all the bytes in order");
+    let report = rig.report(1);
+    assert_eq!((report.resent, report.failed_tries), (0, 0));
+}
+
 /// The close_notify that comes with it is the peer's word that it reads no more: nothing settles after.
 #[tokio::test]
 async fn a_tls_session_ended_by_the_peer_settles_nothing_and_is_sent_again() {

@@ -22,7 +22,7 @@ pub use slot::{Content, Key, Slot};
 
 use crate::{
     limits::{CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
-    model::ReaderKey,
+    model::{ObjectId, ReaderKey},
     ring::{Completion, Handle, Op, ReadNow, Ring, Token},
 };
 
@@ -100,6 +100,11 @@ impl Checkpoint {
     /// Whether anything is known of a reader.
     pub fn knows(&self, reader: &ReaderKey) -> bool {
         self.slots().any(|slot| slot.key.reader == *reader)
+    }
+
+    /// Whether a source ever had a flow to a target.
+    pub fn has_flow(&self, source: ObjectId, target: ObjectId) -> bool {
+        self.slots().any(|slot| slot.key.source == source && slot.key.target == target)
     }
 
     /// Remembers `content` under `key`; written by the next `write`. False: all slots are taken.

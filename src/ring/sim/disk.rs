@@ -1,8 +1,9 @@
 //! A file system in memory that knows what a power loss would leave of it.
 //!
-//! Content becomes durable by `sync`, names by `settle_names`, and both by themselves after a while. A power loss keeps a
-//! prefix of the later changes of names (a journal commits in order) and, sector by sector, the old or the new content.
-//! Numbers of freed inodes are taken again at once, as real file systems do; only the generation tells them apart.
+//! Content becomes durable by `sync`, names by `settle_names`, and both by themselves after a while. A power loss keeps
+//! a prefix of the later changes of names (a journal commits in order) and, sector by sector, the old or the new
+//! content. Numbers of freed inodes are taken again at once, as real file systems do; only the generation tells them
+//! apart.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,7 @@
 //! What can go wrong in the simulated world, how often, and how often it did.
 //!
-//! A fault is counted when it took effect, not when it was thrown for: a test can so assert that it met what it is about.
+//! A fault is counted when it took effect, not when it was thrown for: a test can so assert that it met what it is
+//! about.
 
 use std::time::Duration;
 

@@ -9,6 +9,8 @@
 mod disk;
 mod fault;
 mod random;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use fault::{Faults, Injected};

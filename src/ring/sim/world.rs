@@ -47,6 +47,8 @@ pub(super) struct Process {
     due: BTreeMap<(Duration, u64), Due>,
     /// When the latest watch event is due: they keep their order.
     last_event: Duration,
+    /// When the latest persist is due: one thread carries them out, in order.
+    last_persist: Duration,
     /// The youngest completion delivered.
     delivered: u64,
     pub reads: usize,
@@ -119,17 +121,22 @@ impl World {
         }
     }
 
-    /// Ends a process in the midst of things: each persist under way has happened, has not, or left its new file.
+    /// Ends a process in the midst of things: of the persists under way some were carried out, in order, and the next
+    /// one may have left its new file.
     pub fn kill_process(&mut self, id: u32) {
         for due in self.forget_process(id) {
             let Due::Persist { path, data, .. } = due else { continue };
-            let reached = self.chance.random.below(3);
             // Whether it worked is told to nobody: who asked is gone.
-            let _ = match reached {
-                0 => Ok(()),
-                1 => self.write_beside(&path, &data).map(|_| ()),
-                _ => self.persist(&path, &data),
-            };
+            match self.chance.random.below(3) {
+                0 => return,
+                1 => {
+                    let _ = self.write_beside(&path, &data);
+                    return;
+                }
+                _ => {
+                    let _ = self.persist(&path, &data);
+                }
+            }
         }
     }
 
@@ -283,10 +290,14 @@ impl World {
 
     /// Makes `due` happen, now or after a delay that chance has it.
     pub fn schedule(&mut self, id: u32, due: Due) {
-        let at = self.now + self.chance.delay();
+        let mut at = self.now + self.chance.delay();
         self.order += 1;
         let order = self.order;
         if let Ok(process) = self.process(id) {
+            if matches!(due, Due::Persist { .. }) {
+                at = at.max(process.last_persist);
+                process.last_persist = at;
+            }
             process.due.insert((at, order), due);
         }
     }

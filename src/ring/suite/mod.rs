@@ -1,7 +1,7 @@
 //! One suite for all backends: what code above the seam may rely on, run under each of them.
 //!
-//! A test takes a `Stage`: a place for files and the rings that see them. Nothing here sleeps or measures time by its own
-//! clock; a wait that should not end by its timeout gets one so long that the suite would fail by it.
+//! A test takes a `Stage`: a place for files and the rings that see them. Nothing here sleeps or measures time by its
+//! own clock; a wait that should not end by its timeout gets one so long that the suite would fail by it.
 
 mod persist;
 mod read;

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use super::{LONG, Ring, Stage, under_every_backend};
+use super::{Completion, LONG, Op, Ring, Stage, Token, under_every_backend};
+use crate::ring::WatchKind;
 
 fn a_timeout_ends_the_sleep_and_time_goes_on<S: Stage>() {
     let stage = S::new();
@@ -17,10 +18,13 @@ fn a_timeout_ends_the_sleep_and_time_goes_on<S: Stage>() {
     let mut out = Vec::new();
     let mut before = ring.now();
     for wait in [Duration::ZERO, Duration::from_micros(300), Duration::from_millis(20)] {
-        ring.reap(wait, &mut out).unwrap();
-        let now = ring.now();
-        assert!(now.mono >= before.mono + wait, "{wait:?}: from {before:?} to {now:?}");
-        before = now;
+        // Early returns are allowed, but a ring that hardly sleeps would need more of them.
+        let reaps = (1..=50).find(|_| {
+            ring.reap(wait, &mut out).unwrap();
+            ring.now().mono >= before.mono + wait
+        });
+        assert!(reaps.is_some(), "{wait:?}: from {before:?} to {:?}", ring.now());
+        before = ring.now();
     }
     assert!(out.is_empty());
 }
@@ -96,6 +100,25 @@ fn no_wake_up_is_lost<S: Stage>() {
     assert!(out.is_empty());
 }
 
+/// A lane with work never sleeps; it must learn of reads, persists and watches all the same.
+fn a_busy_ring_sees_what_comes<S: Stage>() {
+    let stage = S::new();
+    let mut ring = stage.ring();
+    stage.append("log", b"one");
+    let handle = ring.open(&stage.path("log")).unwrap();
+    ring.watch(&stage.path("log"), WatchKind::ContentOnce).unwrap();
+    ring.submit(Op::Read { token: Token(1), handle, offset: 0, buf: vec![0; 3] }).unwrap();
+    ring.submit(Op::Persist { token: Token(2), path: stage.path("state"), data: vec![1] }).unwrap();
+    stage.append("log", b"two");
+    let mut out = Vec::new();
+    while out.len() < 3 {
+        assert!(ring.now().mono < LONG, "only {out:?}");
+        ring.reap(Duration::ZERO, &mut out).unwrap();
+    }
+    let done = |of| out.iter().any(|one| matches!(one, Completion::Done { token, result: Ok(_), .. } if *token == of));
+    assert!(done(Token(1)) && done(Token(2)), "{out:?}");
+}
+
 fn a_waker_outlives_its_ring<S: Stage>() {
     let stage = S::new();
     let waker = stage.ring().waker();
@@ -107,5 +130,6 @@ under_every_backend! {
     a_wake_up_given_before_keeps_from_sleeping
     a_wake_up_ends_the_sleep
     no_wake_up_is_lost
+    a_busy_ring_sees_what_comes
     a_waker_outlives_its_ring
 }

@@ -108,7 +108,8 @@ pub fn is_rotation_of(name: &OsStr, live: &OsStr) -> bool {
     mark.is_some_and(|mark| matches!(mark.first(), Some(b'.' | b'-' | b'_' | b'~')))
 }
 
-fn is_compressed(path: &Path) -> bool {
+/// Whether the name says that this is a rotated file that was compressed.
+pub fn is_compressed(path: &Path) -> bool {
     path.extension().and_then(OsStr::to_str).is_some_and(|ending| COMPRESSED.contains(&ending))
 }
 

@@ -1,38 +1,316 @@
-//! Stand-in until the journal reader is merged.
-use std::{io, path::PathBuf};
+//! The systemd journal, read natively: all files of its directories as one sequence of records.
+//!
+//! No libsystemd and no mmap (a vacuumed or truncated file would raise SIGBUS): positional reads through the ring, 256
+//! KiB at a time. Files that share a `seqnum_id` share one counter and are merged by seqnum; files of different ids are
+//! merged by the journal's time. Rotation renames a file, and its descriptor and `file_id` stay: the old file is
+//! drained, then the new one follows by its seqnums.
+//!
+//! Reading is a loop of `look` (headers, directory, new files: only after `changed`) and `choose` (which file's next
+//! entry is due), `assemble` (which sources want it, where its fields lie) and the record. Each step can be taken
+//! again, so that a read that would wait costs nothing but coming back.
 
-use crate::{
-    model::{JournalPosition, Nanos},
-    plan::{JournalInput, StartAt},
-    ring::{Ring, Token},
-    source::Next,
+mod cache;
+mod entry;
+mod field;
+mod file;
+mod look;
+mod order;
+mod seek;
+mod select;
+mod span;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
 };
 
-#[derive(Debug)]
-pub struct JournalCursor;
-#[derive(Debug)]
+use self::{
+    file::JournalFile,
+    look::Look,
+    order::Current,
+    select::Selectors,
+    span::{Flight, Io, Stop},
+    trouble::Troubles,
+};
+use super::Next;
+use crate::{
+    limits::JOURNAL_STEP_ENTRIES_MAX,
+    model::{JournalPosition, Nanos, SourceMask},
+    plan::{JournalInput, StartAt},
+    ring::{Ring, Token},
+};
+
+/// Where a journal reader begins.
+#[derive(Clone, Copy, Debug)]
 pub enum JournalStart {
+    /// After this entry. The default position means before the first entry.
     Resume(JournalPosition),
+    /// By the plan, at the wall clock's time now. Files that appear later are read from their beginning.
     At(StartAt, Nanos),
 }
+
+/// The same as the steps need it; times in microseconds since the epoch.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Position(JournalPosition),
+    Beginning,
+    End,
+    Since(u64),
+}
+
+/// One pass over the journal files of some directories.
+///
+/// The caller steps it with `next`, brings the one read under way back with `complete`, and says `changed` when a watch
+/// or a timer fires. Memory is bounded: a window per file being read, and what `limits::JOURNAL_*` say.
+#[derive(Debug)]
+pub struct JournalCursor {
+    directories: Vec<PathBuf>,
+    watched: Vec<PathBuf>,
+    selectors: Selectors,
+    start: Start,
+    files: Vec<JournalFile>,
+    next_id: u32,
+    flight: Option<Flight>,
+    look: Look,
+    /// The step of the look at hand has forgotten what it is to read anew.
+    forgotten: bool,
+    /// A look is due.
+    stale: bool,
+    /// No file was seen yet: those seen first are sought by `start`.
+    first: bool,
+    /// The seqnum of the position to resume from fits its file.
+    seqnum_trusted: bool,
+    /// The file of that position is gone: what is missing up to the first entry with this seqnum id was vacuumed.
+    gap_after: Option<([u8; 16], u64)>,
+    current: Option<Current>,
+    /// Index of the file whose record the caller has.
+    handed: Option<usize>,
+    position: JournalPosition,
+    troubles: Troubles,
+    /// Files that could not be opened and were complained of.
+    refused: BTreeSet<PathBuf>,
+    too_many: bool,
+    unattributed: u64,
+    damaged: u64,
+    spoiled: u64,
+    cut: u64,
+}
+
+/// What one round of the loop came to.
+enum Round {
+    Record(usize, SourceMask),
+    Idle,
+}
+
 impl JournalCursor {
-    pub fn new(_: &[PathBuf], _: Vec<JournalInput>, _: JournalStart) -> Self {
-        Self
+    /// Reads `*.journal` and `*.journal~` of `directories` and of the `<machine-id>[.<namespace>]` directories below
+    /// them. A record has bit *i* of its `sources` set when `selectors[i]` wants it.
+    pub fn new(directories: &[PathBuf], selectors: Vec<JournalInput>, start: JournalStart) -> Self {
+        let (start, position) = match start {
+            JournalStart::Resume(position) if position == JournalPosition::default() => (Start::Beginning, position),
+            JournalStart::Resume(position) => (Start::Position(position), position),
+            JournalStart::At(at, now) => (Start::at(at, now), JournalPosition::default()),
+        };
+        Self {
+            directories: directories.to_vec(),
+            watched: directories.to_vec(),
+            selectors: Selectors::new(&selectors),
+            start,
+            files: Vec::new(),
+            next_id: 0,
+            flight: None,
+            look: Look::Rest,
+            forgotten: false,
+            stale: true,
+            first: true,
+            seqnum_trusted: true,
+            gap_after: None,
+            current: None,
+            handed: None,
+            position,
+            troubles: Troubles::default(),
+            refused: BTreeSet::new(),
+            too_many: false,
+            unattributed: 0,
+            damaged: 0,
+            spoiled: 0,
+            cut: 0,
+        }
     }
-    pub fn next<R: Ring>(&mut self, _: &mut R, _: Token) -> Next<'_> {
-        Next::Idle
+
+    /// The next record some source wants. Entries nobody wants are passed over, at most
+    /// `limits::JOURNAL_STEP_ENTRIES_MAX` before `Next::Yield`; `position` moves with them.
+    pub fn next<R: Ring>(&mut self, ring: &mut R, token: Token) -> Next<'_> {
+        if self.flight.is_some() {
+            return Next::Pending;
+        }
+        if let Some(file) = self.handed.take().and_then(|index| self.files.get_mut(index)) {
+            file.advance();
+        }
+        let mut flight = None;
+        let mut troubles = std::mem::take(&mut self.troubles);
+        let mut io = Io { ring, token, flight: &mut flight, troubles: &mut troubles, budget: JOURNAL_STEP_ENTRIES_MAX };
+        let round = self.round(&mut io);
+        (self.flight, self.troubles) = (flight, troubles);
+        match round {
+            Ok(Round::Record(index, sources)) => {
+                self.handed = Some(index);
+                match self.files[index].record(sources) {
+                    Some(record) => Next::Record(record),
+                    None => Next::Yield,
+                }
+            }
+            Ok(Round::Idle) => Next::Idle,
+            Err(Stop::Pending) => Next::Pending,
+            Err(Stop::Yield | Stop::End | Stop::Io(_)) => Next::Yield,
+        }
     }
-    pub fn complete(&mut self, _: io::Result<usize>, _: Vec<u8>) {}
-    pub fn changed(&mut self) {}
+
+    fn round<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<Round, Stop> {
+        loop {
+            while self.look != Look::Rest {
+                self.look(io)?;
+            }
+            let Some(index) = self.choose(io)? else {
+                if !self.stale {
+                    return Ok(Round::Idle);
+                }
+                // A look costs as much as many entries, and a busy writer always gives a reason for the next one.
+                io.budget = io.budget.checked_sub(JOURNAL_STEP_ENTRIES_MAX / 4).ok_or(Stop::Yield)?;
+                self.stale = false;
+                self.look = Look::Live(0);
+                continue;
+            };
+            let sources = self.files[index].assemble(io, &mut self.selectors)?;
+            self.count(io, index, sources);
+            if sources != 0 {
+                return Ok(Round::Record(index, sources));
+            }
+            self.files[index].advance();
+            io.spend()?;
+        }
+    }
+
+    /// Accounts for the entry about to be handed out or passed over.
+    fn count<R>(&mut self, io: &mut Io<'_, R>, index: usize, sources: SourceMask) {
+        let file = &self.files[index];
+        let Some(peeked) = file.peeked else { return };
+        if file.next >= file.look_back_until {
+            self.position = file.position(file.next, &peeked);
+            if let Some((_, seqnum)) = self.gap_after.take_if(|(id, _)| *id == file.header.seqnum_id) {
+                let gap = peeked.head.seqnum.saturating_sub(seqnum).saturating_sub(1);
+                self.unattributed = self.unattributed.saturating_add(gap);
+                io.troubles.tell(format!(
+                    "the journal file of the last position is gone; at most {gap} entries were vacuumed unread"
+                ));
+            }
+        }
+        self.spoiled += u64::from(file.draft.spoiled);
+        if sources != 0 && file.draft.cut {
+            self.cut += 1;
+        }
+    }
+
+    /// The `Op::Read` under way has ended.
+    pub fn complete(&mut self, result: io::Result<usize>, buf: Vec<u8>) {
+        if let Some(flight) = self.flight.take()
+            && let Some(file) = self.files.iter_mut().find(|file| file.id == flight.file)
+        {
+            file.span(flight.part).complete(flight, result, buf);
+        }
+    }
+
+    /// Something may be new: once what is known has been read, the headers and directories are looked at again.
+    pub fn changed(&mut self) {
+        self.stale = true;
+    }
+
+    /// Directories to be watched for names and for content. May grow with every look.
+    pub fn watch_paths(&self) -> impl Iterator<Item = &Path> {
+        self.watched.iter().map(PathBuf::as_path)
+    }
+
+    /// The last entry that was handed out or passed over; what comes next lies after it.
     pub fn position(&self) -> JournalPosition {
-        JournalPosition::default()
+        self.position
     }
-    pub fn set_selectors(&mut self, _: Vec<JournalInput>) {}
+
+    /// Other sources share this reader from the next record on.
+    pub fn set_selectors(&mut self, selectors: Vec<JournalInput>) {
+        self.selectors = Selectors::new(&selectors);
+        for file in &mut self.files {
+            file.cache.clear();
+            file.draft.restart();
+        }
+    }
+
+    /// Complaints since the last call, in words, at most `limits::JOURNAL_TROUBLES_MAX`.
     pub fn take_troubles(&mut self) -> Vec<String> {
-        Vec::new()
+        self.troubles.take()
     }
+
+    /// Upper bound of the entries that were vacuumed before they could be read. Seqnums that were never used, or belong
+    /// to files this reader does not see, are among them.
     pub fn unattributed(&self) -> u64 {
-        0
+        self.unattributed
     }
-    pub fn release<R: Ring>(&mut self, _: &mut R) {}
+
+    /// Entries lost to damage.
+    pub fn damaged(&self) -> u64 {
+        self.damaged + self.files.iter().map(|file| file.damaged).sum::<u64>()
+    }
+
+    /// Entries that came without a field that could not be read.
+    pub fn spoiled(&self) -> u64 {
+        self.spoiled
+    }
+
+    /// Records whose message was cut at `limits::JOURNAL_FIELD_BYTES_MAX`.
+    pub fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// Closes all files. A read under way still completes; the cursor begins at its position again if it is stepped.
+    pub fn release<R: Ring>(&mut self, ring: &mut R) {
+        self.count_damage();
+        self.files.iter_mut().for_each(|file| file.finish(ring));
+        self.files.clear();
+        (self.handed, self.current) = (None, None);
+        (self.look, self.stale, self.first) = (Look::Rest, true, true);
+        if self.position != JournalPosition::default() {
+            self.start = Start::Position(self.position);
+        }
+    }
+
+    /// Moves the damage of files about to be forgotten into the total.
+    fn count_damage(&mut self) {
+        for file in &mut self.files {
+            self.damaged = self.damaged.saturating_add(std::mem::take(&mut file.damaged));
+        }
+    }
+
+    /// Nothing before `before` is to be read; the latest such entry is where the reader stands.
+    fn begin_after(&mut self, before: JournalPosition) {
+        let resumed = matches!(self.start, Start::Position(_));
+        if !resumed && before.realtime >= self.position.realtime {
+            self.position = before;
+        }
+    }
+}
+
+impl Start {
+    fn at(at: StartAt, now: Nanos) -> Self {
+        match at {
+            StartAt::Beginning => Self::Beginning,
+            StartAt::End => Self::End,
+            StartAt::Since(age) => {
+                let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+                Self::Since((now.0 / 1000).saturating_sub(age).max(0) as u64)
+            }
+        }
+    }
 }

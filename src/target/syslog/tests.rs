@@ -1,4 +1,5 @@
-//! The window against a model of a receiver: whatever happens, what settled was received, in order, and nothing is lost.
+//! The window against a model of a receiver: whatever happens, what settled was received, in order, and nothing is
+//! lost.
 
 use proptest::prelude::*;
 

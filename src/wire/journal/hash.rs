@@ -1,7 +1,7 @@
 //! The two hashes of journal files: SipHash-2-4 keyed by the file's id, and Jenkins' lookup3 in older files.
 //!
-//! Payloads are found through hash tables by these; the keyed one exists so that nobody who can log can make all payloads
-//! collide. lookup3 follows Bob Jenkins' public-domain `lookup3.c` (`hashlittle2`), as systemd does.
+//! Payloads are found through hash tables by these; the keyed one exists so that nobody who can log can make all
+//! payloads collide. lookup3 follows Bob Jenkins' public-domain `lookup3.c` (`hashlittle2`), as systemd does.
 
 use std::hash::Hasher;
 

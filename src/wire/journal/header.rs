@@ -1,8 +1,8 @@
 //! The header of a journal file, and why a file is refused.
 //!
 //! A header says how long it is (`header_size`), so fields younger than the file are absent, not zero. Unknown
-//! *incompatible* flags mean the rest cannot be read: the file is refused and the flag named. Unknown *compatible* flags
-//! are harmless by definition.
+//! *incompatible* flags mean the rest cannot be read: the file is refused and the flag named. Unknown *compatible*
+//! flags are harmless by definition.
 
 use std::fmt;
 
@@ -26,8 +26,9 @@ const INCOMPATIBLE_KNOWN: u32 =
     INCOMPATIBLE_XZ | INCOMPATIBLE_LZ4 | INCOMPATIBLE_KEYED_HASH | INCOMPATIBLE_ZSTD | INCOMPATIBLE_COMPACT;
 
 /// Whether somebody writes to the file, as the writer says; a crashed writer leaves `Online`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
+    #[default]
     Offline,
     Online,
     Archived,
@@ -36,7 +37,7 @@ pub enum State {
 }
 
 /// The header as read. Offsets and counts are what the file claims; readers check them against what is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     pub compatible: u32,
     pub incompatible: u32,

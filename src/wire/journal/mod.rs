@@ -2,8 +2,8 @@
 //!
 //! Follows systemd's `JOURNAL_FILE_FORMAT` document and `journal-def.h` (up to version 254). Everything is little
 //! endian; objects begin at offsets divisible by eight. Both layouts are read: *regular* (64-bit item offsets) and
-//! *compact* (32-bit ones, `HEADER_INCOMPATIBLE_COMPACT`). Nothing here trusts a size: a value is only made of bytes that
-//! are there.
+//! *compact* (32-bit ones, `HEADER_INCOMPATIBLE_COMPACT`). Nothing here trusts a size: a value is only made of bytes
+//! that are there.
 
 pub mod hash;
 pub mod header;

@@ -1,8 +1,8 @@
 //! Objects of a journal file: the common head, and DATA, ENTRY and ENTRY_ARRAY as readers need them.
 //!
-//! Each `parse` takes the bytes from the start of the object as far as they were read, and gives `None` when they are too
-//! few or the object is not what it should be. Chains only ever lead forward: whoever follows one must refuse a `next`
-//! that does not lie behind the object it stands in.
+//! Each `parse` takes the bytes from the start of the object as far as they were read, and gives `None` when they are
+//! too few or the object is not what it should be. Chains only ever lead forward: whoever follows one must refuse a
+//! `next` that does not lie behind the object it stands in.
 
 use super::{Compression, Layout, id_at, u64_at};
 

@@ -1,8 +1,9 @@
 //! Compressed payloads of DATA objects: how much they hold is known before anything is allocated.
 //!
-//! A payload is the whole `FIELD=value`. Up to a limit it is decompressed in one go; of a longer one only so many leading
-//! *blocks* (zstd, RFC 8878 §3.1.1) or *sequences* (the LZ4 block format) are decompressed as fit the limit. Both are cut
-//! out as a shorter, valid input of the same decoder, so a bomb costs no more memory than an honest message.
+//! A payload is the whole `FIELD=value`. Up to a limit it is decompressed in one go; of a longer one only so many
+//! leading *blocks* (zstd, RFC 8878 §3.1.1) or *sequences* (the LZ4 block format) are decompressed as fit the limit.
+//! Both are cut out as a shorter, valid input of the same decoder, so a bomb costs no more memory than an honest
+//! message.
 
 use std::fmt;
 
@@ -163,8 +164,8 @@ fn lz4(stored: &[u8], limit: usize, out: &mut Vec<u8>, cut: &mut Vec<u8>) -> Res
     }
 }
 
-/// The longest prefix of an LZ4 block that ends after literals, as the last sequence of a block must, and decompresses to
-/// at most `limit` bytes: its length and its decompressed size.
+/// The longest prefix of an LZ4 block that ends after literals, as the last sequence of a block must, and decompresses
+/// to at most `limit` bytes: its length and its decompressed size.
 fn cut_lz4(block: &[u8], limit: usize) -> Option<(usize, usize)> {
     let (mut at, mut size, mut best) = (0usize, 0usize, None);
     while let Some(&token) = block.get(at) {
@@ -277,7 +278,10 @@ mod tests {
     proptest! {
         #[test]
         fn damage_never_panics_nor_grows(
-            at in any::<prop::sample::Index>(), byte in any::<u8>(), kind in 0usize..3, keep in any::<prop::sample::Index>(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            kind in 0usize..3,
+            keep in any::<prop::sample::Index>(),
         ) {
             let (compression, mut stored) = match kind {
                 0 => (Compression::Zstd, compressed(&text(4000))),

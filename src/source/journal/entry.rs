@@ -1,0 +1,326 @@
+//! From the items of an entry to a record.
+//!
+//! The items are offsets of DATA objects. One at or behind the start of the entry's own group was written for this
+//! entry: it is read where it lies in the window. Any other is looked up in the cache; one not known yet is one small
+//! read. Of a field an entry has more than once the first counts, as in libsystemd. What is found so far stays in the
+//! draft, so that a read that has to wait resumes at the item that needed it.
+
+use super::{
+    field::Field,
+    file::{JournalFile, Peeked},
+    select::Selectors,
+    span::{Io, Span, Stop},
+};
+use crate::{
+    limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_FIELD_BYTES_MAX, JOURNAL_SOURCE_TIME_SKEW, METADATA_VALUE_BYTES_MAX},
+    model::{Hint, Nanos, Position, Record, SourceMask},
+    ring::Ring,
+    wire::journal::{
+        ALIGNMENT, Compression, DataHead, Decompressor, ObjectHead, PayloadFault, object::DATA_HEAD_BYTES,
+        object::ENTRY_ITEMS_AT,
+    },
+};
+
+/// Compressed bytes read of one field: what the limit holds uncompressed, and the framing of its blocks.
+const STORED_BYTES_MAX: usize = JOURNAL_FIELD_BYTES_MAX + 64 * 1024;
+
+/// Where a value lies until the record is done with.
+#[derive(Clone, Copy, Debug, Default)]
+enum Place {
+    #[default]
+    Absent,
+    /// From this offset of the file, in the window.
+    Window(u64, usize),
+    /// In the cache.
+    Slot(usize),
+    /// From here in the draft's `message`.
+    Message(usize),
+    /// In the draft's `scratch`.
+    Scratch(usize, usize),
+}
+
+/// What is known of the entry at hand.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// Items before this are done.
+    item: usize,
+    texts: [Place; Field::TEXTS],
+    priority: Option<u8>,
+    /// Microseconds since the epoch.
+    source_time: Option<u64>,
+    rounds: Vec<SourceMask>,
+    message: Vec<u8>,
+    plain: Vec<u8>,
+    scratch: Vec<u8>,
+    decompressor: Decompressor,
+    boot_id: [u8; 16],
+    boot_id_hex: Vec<u8>,
+    /// The message was cut at `JOURNAL_FIELD_BYTES_MAX`.
+    pub cut: bool,
+    /// A field could not be read; the entry goes on without it.
+    pub spoiled: bool,
+}
+
+impl Draft {
+    /// The entry at hand begins anew.
+    pub fn restart(&mut self) {
+        self.item = 0;
+    }
+
+    fn begin(&mut self, selectors: &Selectors, boot_id: &[u8; 16]) {
+        self.texts = Default::default();
+        (self.priority, self.source_time, self.cut, self.spoiled) = (None, None, false, false);
+        self.scratch.clear();
+        selectors.begin(&mut self.rounds);
+        if self.boot_id != *boot_id || self.boot_id_hex.is_empty() {
+            self.boot_id = *boot_id;
+            self.boot_id_hex.clear();
+            for byte in boot_id {
+                self.boot_id_hex.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+            }
+        }
+    }
+
+    fn has(&self, field: Field) -> bool {
+        match field {
+            Field::Priority => self.priority.is_some(),
+            Field::SourceTime => self.source_time.is_some(),
+            Field::Other => true,
+            text => !matches!(self.texts[text as usize], Place::Absent),
+        }
+    }
+
+    fn note(&mut self, field: Field, value: &[u8], place: Place) {
+        match field {
+            Field::Priority => self.priority = number(value).and_then(|n| u8::try_from(n).ok()).filter(|&n| n < 8),
+            Field::SourceTime => self.source_time = number(value),
+            Field::Other => {}
+            text => self.texts[text as usize] = place,
+        }
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// What reading one DATA object came to.
+enum Data {
+    /// As much of it as is wanted lies in the window or the object span.
+    Here {
+        in_window: bool,
+    },
+    Damaged,
+}
+
+impl JournalFile {
+    /// Works out which sources want the peeked entry and where its fields lie.
+    pub fn assemble<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &mut Selectors) -> Result<SourceMask, Stop> {
+        let Some(Peeked { offset, head }) = self.peeked else { return Ok(0) };
+        if self.draft.item == 0 {
+            self.draft.begin(selectors, &head.boot_id);
+            self.cache.next_entry();
+        }
+        let bytes = self.layout.entry_item_bytes();
+        while self.draft.item < head.items(self.layout) {
+            let at = offset + (ENTRY_ITEMS_AT + self.draft.item * bytes) as u64;
+            let item = self.window.slice(at, bytes).and_then(|item| self.layout.offset(item)).unwrap_or_default();
+            self.take(io, selectors, item)?;
+            self.draft.item += 1;
+        }
+        Ok(selectors.verdict(&self.draft.rounds))
+    }
+
+    /// Takes one item.
+    fn take<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &mut Selectors, item: u64) -> Result<(), Stop> {
+        if item < self.group
+            && let Some(index) = self.cache.find(item)
+        {
+            let slot = self.cache.slot(index);
+            selectors.join(&mut self.draft.rounds, slot.passes);
+            if self.draft.has(slot.field) {
+                return Ok(());
+            }
+            if slot.kept {
+                self.draft.note(slot.field, &slot.value, Place::Slot(index));
+                return Ok(());
+            }
+        }
+        let entry = self.peeked.map_or(0, |peeked| peeked.offset);
+        if item < self.header.header_size || item >= entry || !item.is_multiple_of(ALIGNMENT) {
+            self.spoil(io, "an entry refers to a field outside of the file");
+            return Ok(());
+        }
+        match self.data(io, selectors, item)? {
+            Data::Here { in_window } => self.judge(io, selectors, item, in_window),
+            Data::Damaged => self.spoil(io, "a field is damaged or beyond the end of the file"),
+        }
+        Ok(())
+    }
+
+    fn spoil<R>(&mut self, io: &mut Io<'_, R>, what: &str) {
+        self.draft.spoiled = true;
+        self.complain(io, &format!("{what}; its entry is delivered without it"));
+    }
+
+    /// Brings the DATA object at `offset` into memory, as much of it as is wanted.
+    fn data<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &Selectors, offset: u64) -> Result<Data, Stop> {
+        let whole = |span: &Span| {
+            let head = ObjectHead::parse(span.slice(offset, 16)?)?;
+            span.slice(offset, usize::try_from(head.size).ok()?.max(DATA_HEAD_BYTES)).map(|_| ())
+        };
+        if whole(&self.window).is_some() {
+            return Ok(Data::Here { in_window: true });
+        }
+        match self.far_data(io, selectors, offset) {
+            Ok(true) => Ok(Data::Here { in_window: false }),
+            Ok(false) | Err(Stop::End | Stop::Io(_)) => Ok(Data::Damaged),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// The same by a read of its own; false when there is no DATA object.
+    fn far_data<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &Selectors, offset: u64) -> Result<bool, Stop> {
+        let owner = self.owner()?;
+        let payload_at = self.layout.payload_at();
+        self.object.fill(io, owner, offset, DATA_HEAD_BYTES, JOURNAL_DATA_READ_BYTES)?;
+        let bytes = self.object.rest(offset);
+        let Some(head) = DataHead::parse(bytes, self.layout) else { return Ok(false) };
+        let most = if head.compression == Compression::None { JOURNAL_FIELD_BYTES_MAX } else { STORED_BYTES_MAX };
+        let need = payload_at + head.payload_bytes.min(most as u64) as usize;
+        if head.compression == Compression::None
+            && let Some((name, _)) = split(bytes.get(payload_at..).unwrap_or_default())
+            && Field::named(name) == Field::Other
+            && !selectors.tests(name)
+        {
+            // Its name is all there is to know about it, however long it is.
+            return Ok(true);
+        }
+        self.object.fill(io, owner, offset, need, need)?;
+        Ok(true)
+    }
+
+    /// Works out what the DATA object in memory means for the entry at hand.
+    fn judge<R>(&mut self, io: &mut Io<'_, R>, selectors: &mut Selectors, offset: u64, in_window: bool) {
+        let mut plain = std::mem::take(&mut self.draft.plain);
+        let judged = self.judge_payload(selectors, offset, in_window, &mut plain);
+        self.draft.plain = plain;
+        match judged {
+            Ok(()) => {}
+            Err(Some(fault)) => self.spoil(io, &format!("a field cannot be decompressed: {fault}")),
+            Err(None) => self.spoil(io, "a field is damaged"),
+        }
+    }
+
+    /// The same, with room for the decompressed payload. Keeps what an older object means; `Err(None)` when it is none.
+    fn judge_payload(
+        &mut self,
+        selectors: &mut Selectors,
+        offset: u64,
+        in_window: bool,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), Option<PayloadFault>> {
+        let Self { window, object, cache, draft, layout, group, .. } = self;
+        let payload_at = layout.payload_at();
+        let bytes = if in_window { window.rest(offset) } else { object.rest(offset) };
+        let head = DataHead::parse(bytes, *layout).ok_or(None)?;
+        let stored = bytes.get(payload_at..).unwrap_or_default();
+        let stored = &stored[..stored.len().min(usize::try_from(head.payload_bytes).unwrap_or(usize::MAX))];
+        let compressed = head.compression != Compression::None;
+        let (payload, whole) = if compressed {
+            let cut =
+                draft.decompressor.decode(head.compression, stored, JOURNAL_FIELD_BYTES_MAX, plain).map_err(Some)?;
+            (plain.as_slice(), !cut)
+        } else {
+            let payload = &stored[..stored.len().min(JOURNAL_FIELD_BYTES_MAX)];
+            (payload, payload.len() as u64 == head.payload_bytes)
+        };
+        let (name, value) = split(payload).ok_or(None)?;
+        let field = Field::named(name);
+        let passes = selectors.judge(name, value, whole);
+        selectors.join(&mut draft.rounds, passes);
+        let mut slot = None;
+        if offset < *group {
+            let kept = (field != Field::Other && whole).then_some(value);
+            slot = cache.insert(offset, field, passes, kept).filter(|&slot| cache.slot(slot).kept);
+        }
+        if draft.has(field) {
+            return Ok(());
+        }
+        let value_at = payload.len() - value.len();
+        let place = match slot {
+            Some(slot) => Place::Slot(slot),
+            None if in_window && !compressed => Place::Window(offset + (payload_at + value_at) as u64, value.len()),
+            None if field == Field::Message => {
+                draft.message.clear();
+                if compressed {
+                    std::mem::swap(plain, &mut draft.message);
+                } else {
+                    draft.message.extend_from_slice(payload);
+                }
+                draft.cut |= !whole;
+                draft.texts[Field::Message as usize] = Place::Message(value_at);
+                return Ok(());
+            }
+            None => {
+                let from = draft.scratch.len();
+                draft.scratch.extend_from_slice(&value[..value.len().min(METADATA_VALUE_BYTES_MAX)]);
+                Place::Scratch(from, draft.scratch.len())
+            }
+        };
+        draft.cut |= field == Field::Message && !whole;
+        draft.note(field, value, place);
+        Ok(())
+    }
+
+    fn text(&self, field: Field) -> &[u8] {
+        let found = match self.draft.texts[field as usize] {
+            Place::Absent => None,
+            Place::Window(offset, bytes) => self.window.slice(offset, bytes),
+            Place::Slot(slot) => Some(self.cache.slot(slot).value.as_slice()),
+            Place::Message(from) => self.draft.message.get(from..),
+            Place::Scratch(from, to) => self.draft.scratch.get(from..to),
+        };
+        found.unwrap_or_default()
+    }
+
+    /// The peeked entry as a record, once it is assembled. `None` when nothing is peeked.
+    pub fn record(&self, sources: SourceMask) -> Option<Record<'_>> {
+        let peeked = self.peeked?;
+        let pid = match self.text(Field::Pid) {
+            [] => self.text(Field::SyslogPid),
+            pid => pid,
+        };
+        Some(Record {
+            frame: self.text(Field::Message),
+            end: Position::Journal(self.position(self.next, &peeked)),
+            place: peeked.head.seqnum,
+            sources,
+            look_back: self.next < self.look_back_until,
+            hint: Hint {
+                time: Nanos::from_micros(self.time(peeked.head.realtime)),
+                priority: self.draft.priority,
+                identifier: self.text(Field::Identifier),
+                unit: self.text(Field::Unit),
+                pid,
+                boot_id: &self.draft.boot_id_hex,
+                hostname: self.text(Field::Hostname),
+            },
+        })
+    }
+
+    /// When the entry happened: as its sender's kernel said (`_SOURCE_REALTIME_TIMESTAMP`), if that is near the time at
+    /// which the journal took it; else the latter.
+    fn time(&self, realtime: u64) -> u64 {
+        let skew = JOURNAL_SOURCE_TIME_SKEW.as_micros() as u64;
+        self.draft.source_time.filter(|source| source.abs_diff(realtime) <= skew).unwrap_or(realtime)
+    }
+}
+
+/// `FIELD=value` at its first `=`; `None` without a name.
+fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {
+    match memchr::memchr(b'=', payload)? {
+        0 => None,
+        at => Some((&payload[..at], &payload[at + 1..])),
+    }
+}

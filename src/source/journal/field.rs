@@ -1,0 +1,37 @@
+//! The fields of an entry that go along with its record.
+
+/// A field by what the reader does with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Field {
+    Message,
+    Identifier,
+    Unit,
+    Pid,
+    SyslogPid,
+    Hostname,
+    Priority,
+    SourceTime,
+    /// Nothing, unless a selector tests it.
+    #[default]
+    Other,
+}
+
+impl Field {
+    /// Fields whose value is kept as bytes; they index a table.
+    pub const TEXTS: usize = 6;
+
+    #[inline]
+    pub fn named(name: &[u8]) -> Self {
+        match name {
+            b"MESSAGE" => Self::Message,
+            b"SYSLOG_IDENTIFIER" => Self::Identifier,
+            b"_SYSTEMD_UNIT" => Self::Unit,
+            b"_PID" => Self::Pid,
+            b"SYSLOG_PID" => Self::SyslogPid,
+            b"_HOSTNAME" => Self::Hostname,
+            b"PRIORITY" => Self::Priority,
+            b"_SOURCE_REALTIME_TIMESTAMP" => Self::SourceTime,
+            _ => Self::Other,
+        }
+    }
+}

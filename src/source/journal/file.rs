@@ -1,0 +1,356 @@
+//! One journal file being read: its chain of entry arrays, and the entry that is next.
+//!
+//! Entries are taken from the global chain of ENTRY_ARRAYs and never beyond `seen`, the number of entries the writer
+//! had committed when the header was last read. A damaged entry or array item costs that entry; a broken chain costs
+//! the rest of the file, loudly.
+
+use std::path::PathBuf;
+
+use super::{
+    cache::Cache,
+    entry::Draft,
+    seek::Seek,
+    span::{Io, Owner, Part, Span, Stop},
+};
+use crate::{
+    limits::{JOURNAL_ARRAY_READ_BYTES, JOURNAL_CHAIN_MAX, JOURNAL_WINDOW_BYTES},
+    model::JournalPosition,
+    ring::{Handle, Ring},
+    wire::journal::{
+        ALIGNMENT, ArrayHead, EntryHead, Header, Layout,
+        header::HEADER_BYTES,
+        object::{ARRAY_ITEMS_AT, ENTRY_ITEMS_AT},
+    },
+};
+
+/// Bytes read past the last object the header knows, since the writer may just be adding one.
+const PAST_TAIL_BYTES: u64 = 16 * 1024;
+/// Room for the ENTRY itself when a window begins with the DATA that belongs to it.
+const ENTRY_ROOM_BYTES: u64 = 4096;
+
+/// How far a file is on its way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Stage {
+    /// Its header was not read yet, or its writer has only begun.
+    Fresh,
+    /// Its header is read; where to begin is not known.
+    Known,
+    /// The place to begin is being looked for.
+    Seeking(Seek),
+    Ready,
+    /// Read to its end, or refused: kept only so that it is not taken for a new one.
+    Done,
+}
+
+/// The entry that is next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peeked {
+    pub offset: u64,
+    pub head: EntryHead,
+}
+
+/// One array of the chain.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    offset: u64,
+    /// Ordinal of its first item.
+    first: u64,
+    capacity: u64,
+    /// The array after it; 0 while there was none.
+    next: u64,
+}
+
+/// What an ordinal leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    At(u64),
+    /// The chain ends or is damaged before that ordinal.
+    Broken,
+}
+
+#[derive(Debug)]
+pub(super) struct JournalFile {
+    pub id: u32,
+    pub path: PathBuf,
+    /// Device and inode.
+    pub inode: (u64, u64),
+    pub handle: Option<Handle>,
+    pub stage: Stage,
+    pub header: Header,
+    pub layout: Layout,
+    /// In the last listing of its directory.
+    pub listed: bool,
+    /// Looks since it last grew.
+    pub quiet: u32,
+    /// Entries committed when the directory was last listed, and when its header was last read.
+    pub safe: u64,
+    pub seen: u64,
+    /// Ordinal of the next entry.
+    pub next: u64,
+    /// Entries below this ordinal are looked back at.
+    pub look_back_until: u64,
+    /// Where the DATA that belongs to the next entry alone may begin: the end of the entry before it.
+    pub group: u64,
+    pub peeked: Option<Peeked>,
+    chain: Vec<Link>,
+    pub head: Span,
+    array: Span,
+    pub window: Span,
+    pub object: Span,
+    pub cache: Cache,
+    pub draft: Draft,
+    /// Entries lost to damage.
+    pub damaged: u64,
+    /// Damage was told of once.
+    pub told: bool,
+}
+
+impl JournalFile {
+    pub fn new(id: u32, path: PathBuf, inode: (u64, u64), handle: Handle) -> Self {
+        Self {
+            id,
+            path,
+            inode,
+            handle: Some(handle),
+            stage: Stage::Fresh,
+            header: Header::default(),
+            layout: Layout::Regular,
+            listed: true,
+            quiet: 0,
+            safe: 0,
+            seen: 0,
+            next: 0,
+            look_back_until: 0,
+            group: 0,
+            peeked: None,
+            chain: Vec::new(),
+            head: Span::new(Part::Head),
+            array: Span::new(Part::Array),
+            window: Span::new(Part::Window),
+            object: Span::new(Part::Object),
+            cache: Cache::default(),
+            draft: Draft::default(),
+            damaged: 0,
+            told: false,
+        }
+    }
+
+    /// Where reads of this file go; `Stop::End` when it is not open.
+    pub fn owner(&self) -> Result<Owner, Stop> {
+        Ok(Owner { file: self.id, handle: self.handle.ok_or(Stop::End)? })
+    }
+
+    pub fn span(&mut self, part: Part) -> &mut Span {
+        match part {
+            Part::Head => &mut self.head,
+            Part::Array => &mut self.array,
+            Part::Window => &mut self.window,
+            Part::Object => &mut self.object,
+        }
+    }
+
+    /// The bytes of the header, as many as there are, read anew after `forget`.
+    pub fn header_bytes<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<&[u8], Stop> {
+        let owner = self.owner()?;
+        match self.head.fill(io, owner, 0, HEADER_BYTES, HEADER_BYTES) {
+            Ok(()) | Err(Stop::End) => Ok(self.head.rest(0)),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// Forgets every byte read: what lay behind the last committed entry was in flight and may be something else now.
+    pub fn forget(&mut self) {
+        self.peeked = None;
+        self.draft.restart();
+        for part in [Part::Head, Part::Array, Part::Window, Part::Object] {
+            self.span(part).clear();
+        }
+    }
+
+    /// Gives back memory that only reading on would need.
+    pub fn cool(&mut self) {
+        self.peeked = None;
+        self.draft.restart();
+        for part in [Part::Array, Part::Window, Part::Object] {
+            self.span(part).free();
+        }
+    }
+
+    /// Reads no more of this file.
+    pub fn finish<R: Ring>(&mut self, ring: &mut R) {
+        if let Some(handle) = self.handle.take() {
+            ring.close(handle);
+        }
+        self.cool();
+        self.head.free();
+        self.cache.clear();
+        self.chain = Vec::new();
+        self.stage = Stage::Done;
+    }
+
+    /// Whether it was given the name of a file no journald writes to: `X@….journal` or `X.journal~`.
+    pub fn has_archive_name(&self) -> bool {
+        let name = self.path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.contains(&b'@') || name.ends_with(b"~")
+    }
+
+    /// The next entry is in `peeked` and in the window; false when there is none that was committed.
+    pub fn peek<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<bool, Stop> {
+        while self.peeked.is_none() {
+            if self.next >= self.seen {
+                return Ok(false);
+            }
+            let Item::At(offset) = self.item(io, self.next)? else {
+                // What is lost is bounded by what the file could hold, whatever its header claims.
+                let room = self.header.arena_size / ENTRY_ITEMS_AT as u64;
+                let lost = (self.seen - self.next).min(room);
+                self.lose(io, lost, "the chain of entry arrays is broken; what it listed from here on is not read");
+                self.next = self.seen;
+                return Ok(false);
+            };
+            match self.entry(io, offset)? {
+                Some(head) => self.peeked = Some(Peeked { offset, head }),
+                None => {
+                    self.lose(io, 1, "an entry is damaged or beyond the end of the file; it is passed over");
+                    self.next += 1;
+                    io.spend()?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes past the peeked entry.
+    pub fn advance(&mut self) {
+        if let Some(Peeked { offset, head }) = self.peeked.take() {
+            self.group = (offset + head.size).next_multiple_of(ALIGNMENT);
+            self.next += 1;
+            self.draft.restart();
+        }
+    }
+
+    /// The position of the peeked entry, or of the one at `ordinal`, as a checkpoint has it.
+    pub fn position(&self, ordinal: u64, entry: &Peeked) -> JournalPosition {
+        JournalPosition {
+            file_id: self.header.file_id,
+            offset: entry.offset,
+            ordinal,
+            seqnum_id: self.header.seqnum_id,
+            seqnum: entry.head.seqnum,
+            boot_id: entry.head.boot_id,
+            monotonic: entry.head.monotonic,
+            realtime: entry.head.realtime,
+            xor_hash: entry.head.xor_hash,
+        }
+    }
+
+    /// Counts entries lost to damage; tells of it once per file.
+    pub fn lose<R>(&mut self, io: &mut Io<'_, R>, entries: u64, what: &str) {
+        self.damaged = self.damaged.saturating_add(entries);
+        self.complain(io, what);
+    }
+
+    /// Tells of damage once per file.
+    pub fn complain<R>(&mut self, io: &mut Io<'_, R>, what: &str) {
+        if !self.told {
+            self.told = true;
+            io.troubles.tell(format!("{}: near entry {}: {what}", self.path.display(), self.next));
+        }
+    }
+
+    /// Follows the chain to the array that holds `ordinal` and reads the item.
+    pub fn item<R: Ring>(&mut self, io: &mut Io<'_, R>, ordinal: u64) -> Result<Item, Stop> {
+        let owner = self.owner()?;
+        loop {
+            let found = self.chain.iter().rev().find(|link| link.first <= ordinal);
+            if let Some(link) = found.filter(|link| ordinal - link.first < link.capacity) {
+                let bytes = self.layout.array_item_bytes();
+                let index = ordinal - link.first;
+                let at = link.offset.saturating_add(ARRAY_ITEMS_AT as u64 + index.saturating_mul(bytes as u64));
+                if self.array.slice(at, bytes).is_none() {
+                    let rest = (link.capacity - index).saturating_mul(bytes as u64);
+                    let want = rest.min(JOURNAL_ARRAY_READ_BYTES as u64) as usize;
+                    match self.array.fill(io, owner, at, bytes, want) {
+                        Err(Stop::End | Stop::Io(_)) => return Ok(Item::Broken),
+                        other => other?,
+                    }
+                }
+                let item = self.array.slice(at, bytes).and_then(|item| self.layout.offset(item));
+                return Ok(item.map_or(Item::Broken, Item::At));
+            }
+            if !self.extend(io, owner)? {
+                return Ok(Item::Broken);
+            }
+        }
+    }
+
+    /// Adds one array to the chain; false when there is no further one.
+    fn extend<R: Ring>(&mut self, io: &mut Io<'_, R>, owner: Owner) -> Result<bool, Stop> {
+        let (next, first) = match self.chain.last() {
+            None => (self.header.entry_array_offset, 0),
+            Some(&Link { offset, first, capacity, next }) => {
+                // Kept at once: a step taken again must not need two arrays in memory.
+                let next = match next {
+                    0 => self.array_head(io, owner, offset)?.map_or(0, |head| head.next),
+                    next => next,
+                };
+                if next <= offset {
+                    return Ok(false);
+                }
+                self.chain.iter_mut().rev().take(1).for_each(|link| link.next = next);
+                (next, first.saturating_add(capacity))
+            }
+        };
+        let outside = next < self.header.header_size || !next.is_multiple_of(ALIGNMENT);
+        if outside || self.chain.len() >= JOURNAL_CHAIN_MAX {
+            return Ok(false);
+        }
+        let Some(head) = self.array_head(io, owner, next)? else { return Ok(false) };
+        if head.capacity > 0 {
+            self.chain.push(Link { offset: next, first, capacity: head.capacity, next: 0 });
+        }
+        Ok(head.capacity > 0)
+    }
+
+    fn array_head<R: Ring>(
+        &mut self,
+        io: &mut Io<'_, R>,
+        owner: Owner,
+        offset: u64,
+    ) -> Result<Option<ArrayHead>, Stop> {
+        match self.array.fill(io, owner, offset, ARRAY_ITEMS_AT, JOURNAL_ARRAY_READ_BYTES) {
+            Ok(()) => Ok(ArrayHead::parse(self.array.rest(offset), self.layout)),
+            Err(Stop::End | Stop::Io(_)) => Ok(None),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    /// Brings the ENTRY at `offset` wholly into the window, and with it the DATA written just before it.
+    fn entry<R: Ring>(&mut self, io: &mut Io<'_, R>, offset: u64) -> Result<Option<EntryHead>, Stop> {
+        // No check against the arena's end: the header may have been read while the file grew.
+        if !offset.is_multiple_of(ALIGNMENT) || offset < self.header.header_size {
+            return Ok(None);
+        }
+        let window = JOURNAL_WINDOW_BYTES as u64;
+        let near = offset.checked_sub(self.group).is_some_and(|data| data + ENTRY_ROOM_BYTES <= window);
+        let start = if near { self.group } else { offset };
+        let mut need = ENTRY_ITEMS_AT;
+        loop {
+            if self.window.slice(offset, need).is_none() {
+                let owner = self.owner()?;
+                let reach = (offset - start) as usize + need;
+                let tail = self.header.tail_object_offset.saturating_add(PAST_TAIL_BYTES);
+                let want = tail.saturating_sub(start).min(window) as usize;
+                match self.window.fill(io, owner, start, reach, want) {
+                    Err(Stop::End | Stop::Io(_)) => return Ok(None),
+                    other => other?,
+                }
+            }
+            let Some(head) = EntryHead::parse(self.window.rest(offset)) else { return Ok(None) };
+            if need as u64 >= head.size {
+                return Ok(Some(head));
+            }
+            need = head.size as usize;
+        }
+    }
+}

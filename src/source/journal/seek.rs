@@ -1,0 +1,136 @@
+//! Where reading of a file begins.
+//!
+//! Entries are in order of seqnum within a file, and nearly always of time, so a place is found by halving over the
+//! entry array. An entry that cannot be read counts as lying behind the place: at worst reading begins too early.
+
+use super::{
+    file::{Item, JournalFile, Peeked, Stage},
+    span::{Io, Stop},
+};
+use crate::{
+    limits::{JOURNAL_DATA_READ_BYTES, LOOK_BACK_ENTRIES},
+    model::JournalPosition,
+    ring::Ring,
+    wire::journal::{EntryHead, object::ENTRY_ITEMS_AT},
+};
+
+/// What the first entry to be read is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Goal {
+    Beginning,
+    End,
+    /// The first with a larger seqnum.
+    AfterSeqnum(u64),
+    /// The first at or after this time, in microseconds since the epoch.
+    FromRealtime(u64),
+    /// The one after this, if it is still where it was; else by seqnum or time.
+    After(JournalPosition),
+}
+
+/// A search under way: the place lies in `low..=high`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Seek {
+    goal: Goal,
+    low: u64,
+    high: u64,
+    /// The last entry was looked at: most files lie wholly before or behind the place.
+    probed: bool,
+}
+
+impl Seek {
+    pub fn to(goal: Goal, entries: u64) -> Self {
+        Self { goal, low: 0, high: entries, probed: false }
+    }
+}
+
+impl JournalFile {
+    /// Looks for the place to begin; the file is `Ready` afterwards. Gives the entry before that place, if there is one
+    /// and it can be read.
+    pub fn seek<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<Option<JournalPosition>, Stop> {
+        loop {
+            let Stage::Seeking(seek) = self.stage else { return Ok(None) };
+            let place = match seek.goal {
+                Goal::Beginning => Some(0),
+                Goal::End => Some(self.seen),
+                Goal::After(position) => self.exact(io, &position)?,
+                Goal::AfterSeqnum(_) | Goal::FromRealtime(_) => self.halve(io, seek)?,
+            };
+            if let Some(place) = place {
+                let before = self.before(io, place)?;
+                self.begin_at(place);
+                return Ok(before);
+            }
+        }
+    }
+
+    /// The place after `position`; `None` when the search has to go on by another goal.
+    fn exact<R: Ring>(&mut self, io: &mut Io<'_, R>, position: &JournalPosition) -> Result<Option<u64>, Stop> {
+        let there = position.ordinal < self.seen && self.item(io, position.ordinal)? == Item::At(position.offset);
+        if there
+            && let Some(head) = self.entry_head(io, position.offset)?
+            && (head.seqnum, head.xor_hash) == (position.seqnum, position.xor_hash)
+        {
+            let place = position.ordinal + 1;
+            self.look_back_until = place;
+            return Ok(Some(place));
+        }
+        let goal = if position.seqnum_id == self.header.seqnum_id {
+            Goal::AfterSeqnum(position.seqnum)
+        } else {
+            Goal::FromRealtime(position.realtime)
+        };
+        self.stage = Stage::Seeking(Seek::to(goal, self.seen));
+        Ok(None)
+    }
+
+    /// One step of the search; the place when it is found.
+    fn halve<R: Ring>(&mut self, io: &mut Io<'_, R>, mut seek: Seek) -> Result<Option<u64>, Stop> {
+        if seek.low >= seek.high {
+            return Ok(Some(seek.low));
+        }
+        let middle = if seek.probed { seek.low + (seek.high - seek.low) / 2 } else { seek.high - 1 };
+        let entry = match self.item(io, middle)? {
+            Item::At(offset) => self.entry_head(io, offset)?,
+            Item::Broken => None,
+        };
+        let before = entry.is_some_and(|entry| match seek.goal {
+            Goal::AfterSeqnum(seqnum) => entry.seqnum <= seqnum,
+            Goal::FromRealtime(realtime) => entry.realtime < realtime,
+            Goal::Beginning | Goal::End | Goal::After(_) => false,
+        });
+        if before {
+            seek.low = middle + 1;
+        } else {
+            seek.high = middle;
+        }
+        seek.probed = true;
+        self.stage = Stage::Seeking(seek);
+        Ok(None)
+    }
+
+    /// The entry before `place`.
+    fn before<R: Ring>(&mut self, io: &mut Io<'_, R>, place: u64) -> Result<Option<JournalPosition>, Stop> {
+        let Some(ordinal) = place.checked_sub(1) else { return Ok(None) };
+        let Item::At(offset) = self.item(io, ordinal)? else { return Ok(None) };
+        let head = self.entry_head(io, offset)?;
+        Ok(head.map(|head| self.position(ordinal, &Peeked { offset, head })))
+    }
+
+    /// Begins with the entry `place`, or with those to be looked back at.
+    fn begin_at(&mut self, place: u64) {
+        let back = if self.look_back_until == place { LOOK_BACK_ENTRIES.min(place) } else { 0 };
+        self.next = place - back;
+        self.stage = Stage::Ready;
+        self.cool();
+    }
+
+    /// The ENTRY at `offset`, without its items; `None` when there is none.
+    fn entry_head<R: Ring>(&mut self, io: &mut Io<'_, R>, offset: u64) -> Result<Option<EntryHead>, Stop> {
+        let owner = self.owner()?;
+        match self.object.fill(io, owner, offset, ENTRY_ITEMS_AT, JOURNAL_DATA_READ_BYTES) {
+            Ok(()) => Ok(EntryHead::parse(self.object.rest(offset))),
+            Err(Stop::End | Stop::Io(_)) => Ok(None),
+            Err(stop) => Err(stop),
+        }
+    }
+}

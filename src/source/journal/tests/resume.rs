@@ -1,0 +1,125 @@
+//! Where reading begins: after any entry, by time, at the end; and what is missing when files are gone.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    JournalCursor, JournalStart,
+    disk::{Disk, Kept, drain, take},
+    everything, from_beginning, read_all,
+    writer::{self, Stream, Style},
+};
+use crate::{
+    limits::LOOK_BACK_ENTRIES,
+    model::{JournalPosition, Nanos},
+    plan::StartAt,
+};
+
+fn resumed(directory: &Path, position: JournalPosition) -> JournalCursor {
+    JournalCursor::new(&[directory.to_owned()], everything(), JournalStart::Resume(position))
+}
+
+fn assert_rest(all: &[Kept], from: usize, got: &[Kept]) {
+    let back = got.iter().take_while(|kept| kept.look_back).count();
+    let numbers = |kept: &[Kept]| kept.iter().map(|kept| kept.position).collect::<Vec<_>>();
+    assert!(numbers(&got[back..]) == numbers(&all[from..]), "{} instead of {}", got.len() - back, all.len() - from);
+    assert!(numbers(&got[..back]) == numbers(&all[from - back..from]), "look-back is what came before");
+}
+
+#[test]
+fn resuming_after_any_entry_gives_exactly_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    writer::rotated(directory.path(), Style::COMMON, 21, 2, 500);
+    let all = read_all(directory.path());
+    for at in (0..all.len()).step_by(37).chain([all.len() - 1]) {
+        let mut disk = if at % 2 == 0 { Disk::warm() } else { Disk::cold() };
+        let mut cursor = resumed(directory.path(), all[at].position);
+        let got = drain(&mut cursor, &mut disk);
+        assert_rest(&all, at + 1, &got);
+        let ordinal = all[at].position.ordinal + 1;
+        let back = got.iter().filter(|kept| kept.look_back).count() as u64;
+        assert_eq!(back, ordinal.min(LOOK_BACK_ENTRIES));
+        assert_eq!(cursor.position(), all[all.len() - 1].position);
+        assert_eq!((cursor.take_troubles(), cursor.unattributed()), (Vec::new(), 0));
+    }
+    let default = drain(&mut resumed(directory.path(), JournalPosition::default()), &mut Disk::warm());
+    assert_rest(&all, 0, &default);
+}
+
+#[test]
+fn resuming_survives_a_rewritten_file_by_seqnum_and_by_time() {
+    let directory = tempfile::tempdir().unwrap();
+    writer::write(&directory.path().join("system.journal"), Style::COMMON, &[Stream::new(22).entries(300)]);
+    let all = read_all(directory.path());
+    let mut moved = all[100].position;
+    moved.offset += 8;
+    assert_rest(&all, 101, &drain(&mut resumed(directory.path(), moved), &mut Disk::cold()));
+    let mut elsewhere = moved;
+    elsewhere.file_id = [9; 16];
+    assert_rest(&all, 101, &drain(&mut resumed(directory.path(), elsewhere), &mut Disk::warm()));
+    elsewhere.seqnum_id = [9; 16];
+    let mut cursor = resumed(directory.path(), elsewhere);
+    let got = drain(&mut cursor, &mut Disk::warm());
+    let near = elsewhere.realtime - 5_000_000;
+    assert_eq!(got.len(), all.iter().filter(|kept| kept.position.realtime >= near).count());
+    assert_eq!(cursor.take_troubles().len(), 1, "an unknown loss is told");
+}
+
+#[test]
+fn a_vacuumed_file_is_a_counted_gap() {
+    let directory = tempfile::tempdir().unwrap();
+    writer::rotated(directory.path(), Style::COMMON, 23, 2, 300);
+    let all = read_all(directory.path());
+    let archived = |sequence: &str| {
+        let mut files: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.to_string_lossy().contains('@'));
+        files.sort();
+        files[sequence.len()].clone()
+    };
+    std::fs::remove_file(archived("")).unwrap();
+    let first_left = all.iter().position(|kept| kept.position.file_id != all[0].position.file_id).unwrap();
+    let mut cursor = resumed(directory.path(), all[100].position);
+    assert_rest(&all, first_left, &drain(&mut cursor, &mut Disk::warm()));
+    assert_eq!(cursor.unattributed(), (first_left - 101) as u64);
+    assert_eq!(cursor.take_troubles().len(), 1);
+}
+
+#[test]
+fn starting_by_time_and_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("system.journal");
+    let mut stream = Stream::new(24);
+    writer::write(&path, Style::COMMON, &[stream.entries(1000), stream.rotation(), stream.entries(200)]);
+    let all = read_all(directory.path());
+    let now = all[all.len() - 1].position.realtime;
+    for age in [0u64, 50_000, 300_000, 1_100_000, 100_000_000] {
+        let wall = Nanos::from_micros(now).unwrap();
+        let start = JournalStart::At(StartAt::Since(Duration::from_micros(age)), wall);
+        let mut cursor = JournalCursor::new(&[directory.path().to_owned()], everything(), start);
+        let from = all.iter().position(|kept| kept.position.realtime >= now - age).unwrap();
+        assert_rest(&all, from, &drain(&mut cursor, &mut Disk::cold()));
+    }
+    let start = JournalStart::At(StartAt::End, Nanos(0));
+    let (mut disk, mut cursor) =
+        (Disk::warm(), JournalCursor::new(&[directory.path().to_owned()], everything(), start));
+    assert!(drain(&mut cursor, &mut disk).is_empty());
+    assert_eq!(cursor.position(), all[all.len() - 1].position, "a restart goes on from here");
+    writer::write(&path, Style::COMMON, &[stream.entries(10)]);
+    assert!(drain(&mut cursor, &mut disk).is_empty(), "nobody said that something changed");
+    cursor.changed();
+    assert_eq!(drain(&mut cursor, &mut disk).len(), 10);
+}
+
+#[test]
+fn a_released_cursor_goes_on_where_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    writer::rotated(directory.path(), Style::COMMON, 25, 1, 100);
+    let all = read_all(directory.path());
+    let (mut disk, mut cursor) = (Disk::warm(), from_beginning(directory.path()));
+    assert_rest(&all[..30], 0, &take(&mut cursor, &mut disk, 30));
+    cursor.release(&mut disk);
+    assert_eq!(disk.open_files(), 0);
+    assert_rest(&all, 30, &drain(&mut cursor, &mut disk));
+    cursor.release(&mut disk);
+    assert_eq!(disk.open_files(), 0);
+}
