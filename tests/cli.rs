@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -236,6 +237,25 @@ fn tokens_decide() {
     assert_eq!(code(&unknown), 1);
     assert!(err(&unknown).starts_with("corelane: Unauthorized: authentication failed."), "{}", err(&unknown));
     assert!(!err(&unknown).contains("not.a.token"));
+}
+
+#[test]
+fn a_token_on_the_command_line_is_overwritten_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_corelane"))
+        .args(["-J", "SECRET-TOKEN", "--endpoint", &endpoint, "list", "sources"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It connects only after it has read its arguments, and then waits for a handshake that never comes.
+    let connection = listener.accept().unwrap();
+    let arguments = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(connection);
+    let text = String::from_utf8(arguments).unwrap();
+    assert!(text.contains("list\0sources") && !text.contains("SECRET"), "{text:?}");
 }
 
 #[test]

@@ -37,6 +37,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if let Some(token) = cli.access.jwt.as_deref().filter(|token| !token.starts_with('@'))
+        && let Err(error) = crate::os::process::scrub_argument(token)
+    {
+        tracing::debug!("a token given by -J stays visible in the process list: {error}");
+    }
     match perform(cli) {
         Ok(code) => code,
         Err(fault) => {

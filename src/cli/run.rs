@@ -2,6 +2,7 @@
 
 use std::{
     fs::DirBuilder,
+    io::IsTerminal,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -42,9 +43,14 @@ pub fn run(flags: &RunFlags, access: &Access) -> Result<(), Fault> {
         print::note(&introduction(&config.state_dir));
     }
     let filter = EnvFilter::try_from_env("CORELANE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // A subscriber that is set already (in tests) stays.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_ansi(colour)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
     appliance::run(config)
 }
 

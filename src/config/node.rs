@@ -1,7 +1,8 @@
 //! The facts of one node: `/etc/corelane/corelane.toml` and the flags that override it.
 //!
 //! Objects (sources, targets, TLS bundles) never live here, so that what is true of the machine and what is wanted of
-//! the cluster are not mixed up. Every key is known by name; an unknown one is refused, and all faults are told at once.
+//! the cluster are not mixed up. Every key is known by name; an unknown one is refused, and all faults are told at
+//! once.
 
 use std::{
     net::SocketAddr,

@@ -1,8 +1,9 @@
 //! The objects directory: read-only object files for hosts that are configured without an API.
 //!
 //! `*.yaml`, `*.yml`, `*.json` and `*.toml`, each with one or several documents: the flat object of the API plus
-//! `kind: source | target | tls-bundle`. Several are YAML documents divided by `---`, a list, or a list under `objects`.
-//! A file that cannot be read is one complaint with its line; its last good objects stay, and the others apply.
+//! `kind: source | target | tls-bundle`. Several are YAML documents divided by `---`, a list, or a list under
+//! `objects`. A file that cannot be read is one complaint with its line; its last good objects stay, and the others
+//! apply.
 
 use std::{
     collections::BTreeMap,

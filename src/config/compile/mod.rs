@@ -207,8 +207,8 @@ fn bound_targets(plan: &mut Plan, site: &Site) {
         let sum = limits::MEMORY_POOLS_BYTES + queues + own;
         match site.memory_max {
             Some(most) if own > 0 && sum > most => refuse(format!(
-                "does not fit into memory: fixed pools {} + queues of other targets {} + its own queue {} × {} lane(s) = {}, \
-                 and memory_max is {}",
+                "does not fit into memory: fixed pools {} + queues of other targets {} + its own queue {} \
+                 × {} lane(s) = {}, and memory_max is {}",
                 amount::bytes_text(limits::MEMORY_POOLS_BYTES),
                 amount::bytes_text(queues),
                 amount::bytes_text(target.queue_bytes),

@@ -136,7 +136,8 @@ fn every_complaint_of_a_source() {
         ),
         (
             json!({"name": "etcd", "file": file, "labels": {"my-label": "x"}}),
-            "`labels` \"my-label\" is not a label name; letters, digits and `_` are, not first a digit, not `__` in front",
+            "`labels` \"my-label\" is not a label name; letters, digits and `_` are, \
+             not first a digit, not `__` in front",
         ),
         (
             json!({"name": "etcd", "file": file, "labels": {"a": ""}}),
@@ -331,8 +332,8 @@ fn memory_is_summed_and_refused_with_the_arithmetic() {
     assert_eq!(plan.targets.len(), 1);
     assert_eq!(
         plan.complaints[0].text,
-        "does not fit into memory: fixed pools 64 MiB + queues of other targets 16 MiB + its own queue 8 MiB × 2 lane(s) \
-         = 96 MiB, and memory_max is 90 MiB"
+        "does not fit into memory: fixed pools 64 MiB + queues of other targets 16 MiB + its own queue 8 MiB \
+         × 2 lane(s) = 96 MiB, and memory_max is 90 MiB"
     );
 }
 

@@ -151,8 +151,8 @@ proptest! {
         name in "[a-z.]{0,8}",
         key in "(name|file|journald|labels|tenant|enabled|minLevel|type|url|[a-zA-Z_]{1,8})",
         value in prop_oneof![
-            Just(json!(null)), Just(json!({"paths": [1, "x"]})), Just(json!([["x"]])), any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from), ".{0,12}".prop_map(Value::from),
+            Just(json!(null)), Just(json!({"paths": [1, "x"]})), Just(json!([["x"]])),
+            any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), ".{0,12}".prop_map(Value::from),
         ],
     ) {
         for kind in Kind::ALL {
