@@ -8,6 +8,8 @@
 
 mod labels;
 #[cfg(test)]
+pub(crate) mod schema;
+#[cfg(test)]
 mod tests;
 
 pub use labels::{label_name, render_labels};
