@@ -277,7 +277,7 @@ proptest! {
         let (bytes, _) = encoded(&settings, &Message { line: &vec![b'\n'; feeds], ..MESSAGE });
         for message in unframe(Framing::Newline, &bytes) {
             let piece = parse(&message).message;
-            prop_assert!(piece.len() % 4 == 0 && piece.starts_with(b"#012"), "{piece:?}");
+            prop_assert!(piece.len().is_multiple_of(4) && piece.starts_with(b"#012"), "{piece:?}");
         }
     }
 }
