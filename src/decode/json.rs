@@ -6,9 +6,9 @@
 //! as it goes: text before the object and behind it, lines cut short, names repeated.
 
 use super::{
-    key::{Found, Kind, Role, Unescaped, Value, role},
+    key::{Found, Kind, Name, Role, Unescaped, Value, role},
     rest,
-    scan::close_quote,
+    scan::{close_quote, end_of_scalar},
 };
 
 /// Reads the first object of `frame` into `found`. True if the object was there and was closed.
@@ -26,7 +26,7 @@ pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'_, 'a>) -> bool {
         }
         if !searched && found.has_all() {
             searched = true;
-            if rest::is_plain(&frame[walk.at..], found.has_names()) {
+            if rest::is_plain(frame, walk.at, found.has_names()) {
                 return true;
             }
         }
@@ -115,8 +115,8 @@ impl<'a> Walk<'a> {
         let word = u64::from_le_bytes(*self.text.get(self.at..)?.first_chunk::<8>()?);
         match &word.to_le_bytes() {
             b"level\":\"" => Some((Role::Level, 7)),
-            b"logger\":" => Some((Role::Field("logger"), 8)),
-            b"caller\":" => Some((Role::Field("caller"), 8)),
+            b"logger\":" => Some((Role::Field(Name::Logger), 8)),
+            b"caller\":" => Some((Role::Field(Name::Caller), 8)),
             [b'm', b's', b'g', b'"', b':', ..] => Some((Role::Message, 5)),
             [b't', b's', b'"', b':', ..] => Some((Role::Time, 4)),
             _ => None,
@@ -139,8 +139,8 @@ impl<'a> Walk<'a> {
             }
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
                 // A scalar that runs to the end of the frame was cut short: its digits are not all there.
-                self.at += self.text[from..].iter().position(|byte| !is_scalar(*byte))?;
-                let span = &self.text[from - 1..self.at];
+                self.at = end_of_scalar(self.text, from)?;
+                let span = self.text[from - 1..self.at].trim_ascii_end();
                 let kind = if first.is_ascii_alphabetic() { Kind::Other } else { Kind::Bare };
                 Some(Value { kind, span })
             }
@@ -181,9 +181,4 @@ impl<'a> Walk<'a> {
 /// JSON's white space (RFC 8259 §2).
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
-
-/// What numbers and the words `true`, `false` and `null` are made of.
-fn is_scalar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }

@@ -12,11 +12,37 @@ pub(super) enum Role {
     Level,
     Time,
     Message,
-    /// A field that may go along as structured metadata, by its name there.
-    Field(&'static str),
+    /// A field that may go along as structured metadata.
+    Field(Name),
     /// The same, under zap's one-letter names. They count only before the message, where zap writes them; elsewhere
     /// they are somebody's own.
-    Letter(&'static str),
+    Letter(Name),
+}
+
+/// The fields that are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Logger,
+    Caller,
+    TraceId,
+    SpanId,
+    RequestId,
+}
+
+impl Name {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Logger => "logger",
+            Self::Caller => "caller",
+            Self::TraceId => "trace_id",
+            Self::SpanId => "span_id",
+            Self::RequestId => "request_id",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
 }
 
 /// `None` for a key that is nothing to us; `stacktrace` is one of them: it stays in the line.
@@ -26,13 +52,13 @@ pub(super) fn role(key: &[u8]) -> Option<Role> {
         b"ts" | b"time" | b"timestamp" | b"@timestamp" | b"T" => Role::Time,
         b"msg" | b"message" | b"M" => Role::Message,
         b"level" | b"lvl" | b"severity" | b"L" => Role::Level,
-        b"logger" => Role::Field("logger"),
-        b"caller" => Role::Field("caller"),
-        b"N" => Role::Letter("logger"),
-        b"C" => Role::Letter("caller"),
-        b"trace_id" => Role::Field("trace_id"),
-        b"span_id" => Role::Field("span_id"),
-        b"request_id" => Role::Field("request_id"),
+        b"logger" => Role::Field(Name::Logger),
+        b"caller" => Role::Field(Name::Caller),
+        b"N" => Role::Letter(Name::Logger),
+        b"C" => Role::Letter(Name::Caller),
+        b"trace_id" => Role::Field(Name::TraceId),
+        b"span_id" => Role::Field(Name::SpanId),
+        b"request_id" => Role::Field(Name::RequestId),
         _ => return None,
     })
 }
@@ -70,12 +96,14 @@ pub(super) struct Found<'o, 'a> {
     out: &'o mut Decoded<'a>,
     level: bool,
     message: bool,
+    /// Of the fields pushed.
+    names: u8,
 }
 
 impl<'o, 'a> Found<'o, 'a> {
     /// Begins with an `out` in which nothing is set.
     pub fn new(out: &'o mut Decoded<'a>) -> Self {
-        Self { out, level: false, message: false }
+        Self { out, level: false, message: false, names: 0 }
     }
 
     /// Takes the value of a key with `role`, if it is the first usable one.
@@ -97,9 +125,10 @@ impl<'o, 'a> Found<'o, 'a> {
             }
             Role::Letter(_) if self.message => {}
             Role::Field(name) | Role::Letter(name) => {
-                if value.kind != Kind::Other && !value.span.is_empty() && self.out.fields.find(name).is_none() {
-                    // A full list leaves further fields away; there are five names at most.
-                    self.out.fields.push(name, value.span);
+                if value.kind != Kind::Other && !value.span.is_empty() && self.names & name.bit() == 0 {
+                    // There are five names at most, so the list is never full.
+                    self.out.fields.push(name.as_str(), value.span);
+                    self.names |= name.bit();
                 }
             }
             Role::Level | Role::Time | Role::Message => {}
@@ -115,7 +144,8 @@ impl<'o, 'a> Found<'o, 'a> {
     /// Whether the names of logger and caller, which zap writes before the message, are known.
     #[inline]
     pub fn has_names(&self) -> bool {
-        self.out.fields.find("logger").is_some() && self.out.fields.find("caller").is_some()
+        let both = Name::Logger.bit() | Name::Caller.bit();
+        self.names & both == both
     }
 
     /// The verdict on a frame that was of its format to the end (`whole`) or not.

@@ -1,54 +1,64 @@
 //! A look at the rest of a JSON line, sixteen bytes at a time, to see that it needs no walk.
 
-/// Bytes looked at in one step, and those behind them that complete a pattern begun there.
-const BLOCK: usize = 16;
+/// Places looked at in one step. A place is where a pattern of `PATTERN` bytes may end.
+const PLACES: usize = 16;
 const PATTERN: usize = 5;
+/// Bytes of one step: the places and what must be known before the first of them.
+const BLOCK: usize = PLACES + PATTERN - 1;
 
-/// Whether `rest`, what follows level, time and message up to the end of the frame, closes the object and holds no
-/// field we look for, no nested value that could hide the end, and no escape. It may say no without need, never yes.
+/// Whether the rest of `frame` from `from`, behind level, time and message, closes the object and holds no field we
+/// look for, no nested value that could hide the end, and no escape. It may say no without need, never yes.
 ///
 /// `names_known` says that logger and caller were found already.
-pub(super) fn is_plain(rest: &[u8], names_known: bool) -> bool {
-    let Some((b'}', rest)) = rest.trim_ascii_end().split_last() else { return false };
-    let mut seen = Seen::default();
-    let mut blocks = rest;
-    while let Some(block) = blocks.first_chunk::<{ BLOCK + PATTERN - 1 }>() {
-        seen.look(block, names_known);
-        blocks = &blocks[BLOCK..];
-    }
-    // What is left is shorter than a block and its margin: at most two blocks, filled up with nothing.
-    let mut last = [0; 2 * BLOCK + PATTERN - 1];
-    last[..blocks.len()].copy_from_slice(blocks);
-    for from in [0, BLOCK] {
-        if let Some(block) = last[from..].first_chunk() {
-            seen.look(block, names_known);
-        }
-    }
-    seen.nothing()
+pub(super) fn is_plain(frame: &[u8], from: usize, names_known: bool) -> bool {
+    let Some((b'}', body)) = frame.trim_ascii_end().split_last() else { return false };
+    // Level, time and message take more than a block, so there is always one that ends at the end.
+    let Some(last) = body.len().checked_sub(BLOCK) else { return false };
+    let from = from.saturating_sub(PATTERN - 1);
+    if names_known { seen::<false>(body, from, last) } else { seen::<true>(body, from, last) }.nothing()
 }
 
-/// Per place in a block: whether anything suspicious stood there, and whether an odd number of quotes did.
+/// Looks at all of `body` from `from` on; `last` is where the block that ends at its end begins.
+fn seen<const NAMES: bool>(body: &[u8], from: usize, last: usize) -> Seen {
+    let mut seen = Seen::default();
+    let mut block = from;
+    while let Some(bytes) = body.get(block..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
+        seen.look::<NAMES>(bytes, 0);
+        block += PLACES;
+    }
+    if let Some(bytes) = body[last..].first_chunk::<BLOCK>() {
+        // Places that were looked at before do not count again.
+        seen.look::<NAMES>(bytes, block - last);
+    }
+    seen
+}
+
+/// Per place: whether anything suspicious stood there, and whether an odd number of quotes did.
 #[derive(Default)]
 struct Seen {
-    suspicious: [u8; BLOCK],
-    quotes: [u8; BLOCK],
+    suspicious: [u8; PLACES],
+    quotes: [u8; PLACES],
 }
 
 impl Seen {
-    /// Plain arithmetic on bytes, without a branch, which compilers turn into vector instructions.
+    /// Looks at the places of a block but the first `skip`; with `NAMES` for logger and caller too. Plain arithmetic
+    /// on bytes, without a branch, which compilers turn into vector instructions.
     #[inline]
-    fn look(&mut self, block: &[u8; BLOCK + PATTERN - 1], names_known: bool) {
+    fn look<const NAMES: bool>(&mut self, block: &[u8; BLOCK], skip: usize) {
         let is = |place: usize, byte: u8| u8::from(block[place] == byte);
-        let names = u8::from(!names_known);
-        for i in 0..BLOCK {
-            // The ends of `trace_id`, `span_id` and `request_id`.
-            let before = is(i, b'c') & is(i + 1, b'e') | is(i, b'a') & is(i + 1, b'n') | is(i, b's') & is(i + 1, b't');
-            let id = before & is(i + 2, b'_') & is(i + 3, b'i') & is(i + 4, b'd');
-            // Those of `logger"` and `caller"`.
-            let before = is(i, b'g') & is(i + 1, b'g') | is(i, b'l') & is(i + 1, b'l');
-            let name = before & is(i + 2, b'e') & is(i + 3, b'r') & is(i + 4, b'"') & names;
-            self.suspicious[i] |= id | name | is(i, b'{') | is(i, b'\\');
-            self.quotes[i] ^= is(i, b'"');
+        let skip = skip.min(PLACES) as u8;
+        for i in 0..PLACES {
+            // The ends of `trace_id`, `span_id` and `request_id`, but for one letter: enough to tell `volume_id` apart.
+            let id = (is(i, b'c') | is(i, b'a') | is(i, b's')) & is(i + 2, b'_') & is(i + 3, b'i') & is(i + 4, b'd');
+            let mut suspicious = id | is(i + 4, b'{') | is(i + 4, b'\\');
+            if NAMES {
+                // The ends of `logger"` and `caller"`.
+                let before = is(i, b'g') & is(i + 1, b'g') | is(i, b'l') & is(i + 1, b'l');
+                suspicious |= before & is(i + 2, b'e') & is(i + 3, b'r') & is(i + 4, b'"');
+            }
+            let counts = u8::from(i as u8 >= skip);
+            self.suspicious[i] |= suspicious & counts;
+            self.quotes[i] ^= is(i + 4, b'"') & counts;
         }
     }
 
