@@ -137,7 +137,8 @@ fn syslog_batches_are_their_messages() {
     assert_eq!((sealed.entries, sealed.raw_bytes, sealed.body.len()), (3, raw_bytes, raw_bytes));
     let text = String::from_utf8(sealed.body.to_vec()).unwrap();
     assert!(text.starts_with(
-        "<166>1 2026-02-24T15:46:29.123456Z n1 auditd 7 - [x@32473 cluster=\"c1\" source=\"audit\" level=\"info\"] one\n<"
+        "<166>1 2026-02-24T15:46:29.123456Z n1 auditd 7 - \
+         [x@32473 cluster=\"c1\" source=\"audit\" level=\"info\"] one\n<"
     ));
     assert_eq!(text.lines().count(), 5);
     assert!(open.is_empty() && open.seal().body.is_empty());
@@ -229,7 +230,8 @@ proptest! {
         lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..30),
         cut_every in 1usize..5,
     ) {
-        for shape in [syslog(Framing::OctetCounted), syslog(Framing::Newline), Shape::Console { output: Output::Line }] {
+        let console = Shape::Console { output: Output::Line };
+        for shape in [syslog(Framing::OctetCounted), syslog(Framing::Newline), console] {
             let (mut whole, mut cut) = (Open::new(&shape, "c1", "n1"), Open::new(&shape, "c1", "n1"));
             let mut pieces = Vec::new();
             for (index, line) in lines.iter().enumerate() {

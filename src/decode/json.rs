@@ -2,8 +2,8 @@
 //!
 //! The object is walked member by member in place. Once level, time and message are found, which zap writes first, the
 //! rest is only searched, a vector at a time, for what could still change the outcome; if it holds nothing of the kind
-//! the walk ends there, with what the whole walk would have found of any JSON, cut short or not. JSON that is not quite JSON is taken as far
-//! as it goes: text before the object and behind it, lines cut short, names repeated.
+//! the walk ends there, with what the whole walk would have found of any JSON, cut short or not. What is not quite JSON
+//! is taken as far as it goes: text before the object and behind it, lines cut short, names repeated.
 
 use super::{
     key::{Found, Kind, Name, Role, Unescaped, Value, role},

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const LINES: [&str; 4] = [
-    r#"{"level":"info","ts":1771947989.1234567,"logger":"a.b","caller":"x/y.go:12","msg":"text \"q\"","n":{"a":[1,2]}}"#,
+    r#"{"level":"info","ts":1771947989.1234567,"logger":"a.b","caller":"x/y.go:12","msg":"a \"q\"","n":{"a":[1,2]}}"#,
     r#"{"time":"2026-02-24T15:46:29.123+0000","level":"INFO+2","msg":"m","trace_id":"4bf9","x":"y","z":[true,null]}"#,
     r#"time=2026-02-24T15:46:29.123Z level=INFO msg="a \"b\" c" span_id=7 bare x= =y"#,
     r#"before {"L":"W","T":1.7719e+09,"N":"n","C":"c","M":"\u00e9","S":"s"} after"#,
