@@ -2,8 +2,8 @@
 //!
 //! A `Shape` is everything that decides the bytes; a lane keeps one open batch per shape, appends to it line by line
 //! and seals it when it is full or old enough. The encoding of a line depends on the line and the shape alone, never on
-//! where a batch was cut: what is sent again after a crash is the same, and Loki stores it once. An open batch keeps its
-//! buffers over sealing; warm, appending allocates nothing.
+//! where a batch was cut: what is sent again after a crash is the same, and Loki stores it once. An open batch keeps
+//! its buffers over sealing; warm, appending allocates nothing.
 
 mod console;
 mod loki;

@@ -1,6 +1,6 @@
 //! From open buffer to sealed body: one raw snappy block for Loki, the bytes themselves for the others.
 //!
-//! Compression's scratch space and the compressor's table are kept per thread, which is to say per lane: a lane seals one batch at a
+//! The compressor's scratch space and table are kept per thread, which is to say per lane: a lane seals one batch at a
 //! time, and 256 open batches with a scratch each would be half a gigabyte.
 
 use std::cell::RefCell;

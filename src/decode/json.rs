@@ -2,41 +2,33 @@
 //!
 //! The object is walked member by member in place. Once level, time and message are found, which zap writes first, the
 //! rest is only searched, a vector at a time, for what could still change the outcome; if it holds nothing of the kind
-//! the walk ends there, with what the whole walk would have found of any JSON, cut short or not. JSON that is not quite JSON is taken as far
-//! as it goes: text before the object and behind it, lines cut short, names repeated.
+//! the walk ends there, with what the whole walk would have found of any JSON, cut short or not. What is not quite JSON
+//! is taken as far as it goes: text before the object and behind it, lines cut short, names repeated.
 
 use super::{
-    key::{Found, Role, Unescaped, Value, role},
-    scan::close_quote,
+    key::{Found, Kind, Name, Role, Unescaped, Value, role},
+    rest,
+    scan::{close_quote, end_of_scalar},
 };
 
 /// Reads the first object of `frame` into `found`. True if the object was there and was closed.
-pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'a>) -> bool {
+pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'_, 'a>) -> bool {
     let Some(start) = object_start(frame) else { return false };
     let mut walk = Walk { text: frame, at: start };
     // Once is enough, or a line of repeated names would be searched again behind each of them.
     let mut searched = false;
     loop {
-        match walk.member() {
-            Member::Pair { key, escaped, value } => {
-                let role = if escaped { Unescaped::of(key).and_then(|key| role(key.as_slice())) } else { role(key) };
-                // A bare word is no message in JSON: it is a number.
-                let value = match (role, value) {
-                    (Some(Role::Message), Value::Bare(_)) => Value::Other,
-                    (_, value) => value,
-                };
-                if let Some(role) = role {
-                    found.take(role, value);
-                    if !searched && found.has_all() {
-                        searched = true;
-                        if rest_is_plain(&frame[walk.at..]) {
-                            return true;
-                        }
-                    }
-                }
+        match walk.member(found) {
+            Step::Found => {}
+            Step::Passed => continue,
+            Step::End => return true,
+            Step::Broken => return false,
+        }
+        if !searched && found.has_all() {
+            searched = true;
+            if rest::is_plain(frame, walk.at, found.has_names()) {
+                return true;
             }
-            Member::End => return true,
-            Member::Broken => return false,
         }
     }
 }
@@ -51,43 +43,12 @@ fn object_start(frame: &[u8]) -> Option<usize> {
         .find(|&after| frame[after..].iter().find(|byte| !is_blank(**byte)) == Some(&b'"'))
 }
 
-/// Whether what follows level, time and message, up to the end of the frame, closes the object and holds no field we look for, no
-/// nested value that could hide the end, and no escape. It may say no without need, never yes.
-#[inline]
-fn rest_is_plain(rest: &[u8]) -> bool {
-    let rest = rest.trim_ascii_end();
-    let Some((last, rest)) = rest.split_last() else { return false };
-    if *last != b'}' {
-        return false;
-    }
-    // Three bytes at the front make every byte of the rest the last of a window of four.
-    let (mut odd_quotes, mut suspicious) = (0u8, 0u8);
-    let windows = rest.len().saturating_sub(3);
-    let (a, b, c, d) = match rest.len() {
-        0..=3 => (&rest[..0], &rest[..0], &rest[..0], &rest[..0]),
-        _ => (&rest[..windows], &rest[1..], &rest[2..], &rest[3..]),
-    };
-    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
-        // `trace_id"`, `span_id"`, `request_id"`; `logger"`, `caller"`.
-        let id = u8::from(*a == b'_') & u8::from(*b == b'i') & u8::from(*c == b'd');
-        let er = (u8::from(*a == b'g') | u8::from(*a == b'l')) & u8::from(*b == b'e') & u8::from(*c == b'r');
-        suspicious |= (id | er) & u8::from(*d == b'"');
-    }
-    for byte in rest {
-        suspicious |= u8::from(*byte == b'{') | u8::from(*byte == b'\\');
-        odd_quotes ^= u8::from(*byte == b'"');
-    }
-    suspicious | odd_quotes == 0
-}
-
-/// One step through an object.
-enum Member<'a> {
-    Pair {
-        /// The span between the quotes.
-        key: &'a [u8],
-        escaped: bool,
-        value: Value<'a>,
-    },
+/// What a step through an object met.
+enum Step {
+    /// A member that means something to us.
+    Found,
+    /// Any other.
+    Passed,
     /// The closing brace.
     End,
     /// Not JSON, or no more of it.
@@ -102,23 +63,33 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     #[inline]
-    fn member(&mut self) -> Member<'a> {
+    fn member(&mut self, found: &mut Found<'_, 'a>) -> Step {
         match self.next() {
-            Some(b'"') => self.pair().unwrap_or(Member::Broken),
-            Some(b'}') => Member::End,
-            _ => Member::Broken,
+            Some(b'"') => self.pair(found).unwrap_or(Step::Broken),
+            Some(b'}') => Step::End,
+            _ => Step::Broken,
         }
     }
 
     /// From behind a name's opening quote to behind the comma or to the closing brace.
     #[inline]
-    fn pair(&mut self) -> Option<Member<'a>> {
-        let from = self.at;
-        let close = close_quote(self.text, from)?;
-        self.at = close.at + 1;
-        if self.next()? != b':' {
-            return None;
-        }
+    fn pair(&mut self, found: &mut Found<'_, 'a>) -> Option<Step> {
+        let role = match self.usual_name() {
+            Some((role, length)) => {
+                self.at += length;
+                Some(role)
+            }
+            None => {
+                let from = self.at;
+                let close = close_quote(self.text, from)?;
+                self.at = close.at + 1;
+                if self.next()? != b':' {
+                    return None;
+                }
+                let key = &self.text[from..close.at];
+                if close.escaped { Unescaped::of(key).and_then(|key| role(key.as_slice())) } else { role(key) }
+            }
+        };
         let value = self.value()?;
         match self.next()? {
             b',' => {}
@@ -126,7 +97,30 @@ impl<'a> Walk<'a> {
             b'}' => self.at -= 1,
             _ => return None,
         }
-        Some(Member::Pair { key: &self.text[from..close.at], escaped: close.escaped, value })
+        // A bare value is no message in JSON: it is a number.
+        match role {
+            None => Some(Step::Passed),
+            Some(Role::Message) if value.kind == Kind::Bare => Some(Step::Passed),
+            Some(role) => {
+                found.take(role, value);
+                Some(Step::Found)
+            }
+        }
+    }
+
+    /// The names zap writes by default, told by one comparison each, quote and colon included; a shortcut for what
+    /// `role` would say. Gives the bytes up to the value.
+    #[inline]
+    fn usual_name(&self) -> Option<(Role, usize)> {
+        let word = u64::from_le_bytes(*self.text.get(self.at..)?.first_chunk::<8>()?);
+        match &word.to_le_bytes() {
+            b"level\":\"" => Some((Role::Level, 7)),
+            b"logger\":" => Some((Role::Field(Name::Logger), 8)),
+            b"caller\":" => Some((Role::Field(Name::Caller), 8)),
+            [b'm', b's', b'g', b'"', b':', ..] => Some((Role::Message, 5)),
+            [b't', b's', b'"', b':', ..] => Some((Role::Time, 4)),
+            _ => None,
+        }
     }
 
     #[inline]
@@ -137,19 +131,18 @@ impl<'a> Walk<'a> {
             b'"' => {
                 let close = close_quote(self.text, from)?;
                 self.at = close.at + 1;
-                Some(Value::Quoted { span: &self.text[from..close.at], escaped: close.escaped })
+                Some(Value::quoted(&self.text[from..close.at], close.escaped))
             }
             b'{' | b'[' => {
                 self.skip_nested()?;
-                Some(Value::Other)
+                Some(Value { kind: Kind::Other, span: &[] })
             }
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-                let rest = &self.text[from..];
                 // A scalar that runs to the end of the frame was cut short: its digits are not all there.
-                let length = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']') || is_blank(*byte))?;
-                self.at = from + length;
-                let span = &self.text[from - 1..self.at];
-                Some(if first.is_ascii_alphabetic() { Value::Other } else { Value::Bare(span) })
+                self.at = end_of_scalar(self.text, from)?;
+                let span = self.text[from - 1..self.at].trim_ascii_end();
+                let kind = if first.is_ascii_alphabetic() { Kind::Other } else { Kind::Bare };
+                Some(Value { kind, span })
             }
             _ => None,
         }

@@ -4,7 +4,7 @@
 //! LOGFMT). Of several keys with one meaning the first with a usable value counts, so duplicates change nothing.
 
 use super::{level, level_of, time};
-use crate::model::{Decoded, Fields, Hint, Level, Nanos};
+use crate::model::{Decoded, Hint};
 
 /// What a key's value is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,11 +12,37 @@ pub(super) enum Role {
     Level,
     Time,
     Message,
-    /// A field that may go along as structured metadata, by its name there.
-    Field(&'static str),
+    /// A field that may go along as structured metadata.
+    Field(Name),
     /// The same, under zap's one-letter names. They count only before the message, where zap writes them; elsewhere
     /// they are somebody's own.
-    Letter(&'static str),
+    Letter(Name),
+}
+
+/// The fields that are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Logger,
+    Caller,
+    TraceId,
+    SpanId,
+    RequestId,
+}
+
+impl Name {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Logger => "logger",
+            Self::Caller => "caller",
+            Self::TraceId => "trace_id",
+            Self::SpanId => "span_id",
+            Self::RequestId => "request_id",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
 }
 
 /// `None` for a key that is nothing to us; `stacktrace` is one of them: it stays in the line.
@@ -26,55 +52,83 @@ pub(super) fn role(key: &[u8]) -> Option<Role> {
         b"ts" | b"time" | b"timestamp" | b"@timestamp" | b"T" => Role::Time,
         b"msg" | b"message" | b"M" => Role::Message,
         b"level" | b"lvl" | b"severity" | b"L" => Role::Level,
-        b"logger" => Role::Field("logger"),
-        b"caller" => Role::Field("caller"),
-        b"N" => Role::Letter("logger"),
-        b"C" => Role::Letter("caller"),
-        b"trace_id" => Role::Field("trace_id"),
-        b"span_id" => Role::Field("span_id"),
-        b"request_id" => Role::Field("request_id"),
+        b"logger" => Role::Field(Name::Logger),
+        b"caller" => Role::Field(Name::Caller),
+        b"N" => Role::Letter(Name::Logger),
+        b"C" => Role::Letter(Name::Caller),
+        b"trace_id" => Role::Field(Name::TraceId),
+        b"span_id" => Role::Field(Name::SpanId),
+        b"request_id" => Role::Field(Name::RequestId),
         _ => return None,
     })
 }
 
-/// A value as it stands in the frame.
+/// A value as it stands in the frame. A plain pair rather than an enum with contents: it goes through registers.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
-    /// The span between the quotes, escapes as written.
-    Quoted { span: &'a [u8], escaped: bool },
+pub(super) struct Value<'a> {
+    pub kind: Kind,
+    /// What stands between the quotes, escapes as written, or the bare word.
+    pub span: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// In quotes, without an escape.
+    Quoted,
+    /// In quotes, with escapes.
+    Escaped,
     /// A number, or a bare word of logfmt.
-    Bare(&'a [u8]),
+    Bare,
     /// `true`, `false`, `null`, an object, an array: nothing we look for.
     Other,
 }
 
-/// What a frame has said so far.
-#[derive(Debug, Default)]
-pub(super) struct Found<'a> {
-    pub level: Option<Level>,
-    pub time: Option<Nanos>,
-    pub message: Option<&'a [u8]>,
-    pub fields: Fields<'a>,
+impl<'a> Value<'a> {
+    pub fn quoted(span: &'a [u8], escaped: bool) -> Self {
+        Self { kind: if escaped { Kind::Escaped } else { Kind::Quoted }, span }
+    }
 }
 
-impl<'a> Found<'a> {
+/// What a frame has said so far. It is written straight into what the decoder hands out: a `Decoded` is large, and
+/// moving it costs more than scanning a short line.
+#[derive(Debug)]
+pub(super) struct Found<'o, 'a> {
+    out: &'o mut Decoded<'a>,
+    level: bool,
+    message: bool,
+    /// Of the fields pushed.
+    names: u8,
+}
+
+impl<'o, 'a> Found<'o, 'a> {
+    /// Begins with an `out` in which nothing is set.
+    pub fn new(out: &'o mut Decoded<'a>) -> Self {
+        Self { out, level: false, message: false, names: 0 }
+    }
+
     /// Takes the value of a key with `role`, if it is the first usable one.
+    #[inline]
     pub fn take(&mut self, role: Role, value: Value<'a>) {
         match role {
-            Role::Level if self.level.is_none() => self.level = with_text(value, level::parse),
-            Role::Time if self.time.is_none() => self.time = with_text(value, time::parse),
-            Role::Message if self.message.is_none() => match value {
-                Value::Quoted { span, .. } | Value::Bare(span) => self.message = Some(span),
-                Value::Other => {}
-            },
-            Role::Letter(_) if self.message.is_some() => {}
+            Role::Level if !self.level => {
+                if let Some(level) = with_text(value, level::parse) {
+                    self.out.level = level;
+                    self.level = true;
+                }
+            }
+            Role::Time if self.out.time.is_none() => self.out.time = with_text(value, time::parse),
+            Role::Message if !self.message => {
+                if value.kind != Kind::Other {
+                    self.out.message = value.span;
+                    self.message = true;
+                }
+            }
+            Role::Letter(_) if self.message => {}
             Role::Field(name) | Role::Letter(name) => {
-                if let Value::Quoted { span, .. } | Value::Bare(span) = value
-                    && !span.is_empty()
-                    && self.fields.find(name).is_none()
-                {
-                    // A full list leaves further fields away, as documented there; we push five names at most.
-                    self.fields.push(name, span);
+                if value.kind != Kind::Other && !value.span.is_empty() && self.names & name.bit() == 0 {
+                    // There are five names at most, so the list is never full.
+                    self.out.fields.push(name.as_str(), value.span);
+                    self.names |= name.bit();
                 }
             }
             Role::Level | Role::Time | Role::Message => {}
@@ -84,19 +138,25 @@ impl<'a> Found<'a> {
     /// Whether all that a line must have was found.
     #[inline]
     pub fn has_all(&self) -> bool {
-        self.level.is_some() && self.time.is_some() && self.message.is_some()
+        self.level && self.message && self.out.time.is_some()
+    }
+
+    /// Whether the names of logger and caller, which zap writes before the message, are known.
+    #[inline]
+    pub fn has_names(&self) -> bool {
+        let both = Name::Logger.bit() | Name::Caller.bit();
+        self.names & both == both
     }
 
     /// The verdict on a frame that was of its format to the end (`whole`) or not.
     #[inline]
-    pub fn decoded(self, frame: &'a [u8], whole: bool, hint: &Hint<'_>) -> Decoded<'a> {
-        let parsed = whole && (self.level.is_some() || self.time.is_some() || self.message.is_some());
-        Decoded {
-            parsed,
-            level: self.level.unwrap_or_else(|| level_of(hint)),
-            time: self.time,
-            message: self.message.filter(|_| parsed).unwrap_or(frame),
-            fields: self.fields,
+    pub fn finish(self, frame: &'a [u8], whole: bool, hint: &Hint<'_>) {
+        self.out.parsed = whole && (self.level || self.message || self.out.time.is_some());
+        if !self.level {
+            self.out.level = level_of(hint);
+        }
+        if !(self.message && self.out.parsed) {
+            self.out.message = frame;
         }
     }
 }
@@ -106,9 +166,9 @@ const TEXT_BYTES_MAX: usize = 64;
 
 /// Applies `parse` to the text a value stands for.
 fn with_text<T>(value: Value<'_>, parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    match value {
-        Value::Quoted { span, escaped: false } | Value::Bare(span) if span.len() <= TEXT_BYTES_MAX => parse(span),
-        Value::Quoted { span, escaped: true } => Unescaped::of(span).and_then(|text| parse(text.as_slice())),
+    match value.kind {
+        Kind::Quoted | Kind::Bare if value.span.len() <= TEXT_BYTES_MAX => parse(value.span),
+        Kind::Escaped => Unescaped::of(value.span).and_then(|text| parse(text.as_slice())),
         _ => None,
     }
 }

@@ -3,12 +3,12 @@
 //! Values are bare words or Go strings in double quotes; a word without `=` is a bare key and stands for nothing.
 
 use super::{
-    key::{Found, Value, role},
+    key::{Found, Kind, Value, role},
     scan::close_quote,
 };
 
 /// Reads the pairs of `frame` into `found`. False if a quote is never closed: then the line was cut short.
-pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'a>) -> bool {
+pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'_, 'a>) -> bool {
     let mut at = 0;
     loop {
         at += frame[at..].iter().take_while(|byte| is_blank(**byte)).count();
@@ -26,11 +26,11 @@ pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'a>) -> bool {
             let Some(close) = close_quote(frame, at + 1) else { return false };
             let span = &frame[at + 1..close.at];
             at = close.at + 1;
-            Value::Quoted { span, escaped: close.escaped }
+            Value::quoted(span, close.escaped)
         } else {
             let length = frame[at..].iter().take_while(|byte| !is_blank(**byte)).count();
             at += length;
-            Value::Bare(&frame[at - length..at])
+            Value { kind: Kind::Bare, span: &frame[at - length..at] }
         };
         if let Some(role) = role(key) {
             found.take(role, value);

@@ -9,6 +9,7 @@ mod json;
 mod key;
 mod level;
 mod logfmt;
+mod rest;
 mod scan;
 mod time;
 
@@ -39,21 +40,25 @@ impl Decoder {
     /// before the line broke off still count. A line without a level that is known takes it from the hint's PRIORITY.
     #[inline]
     pub fn decode<'a>(&mut self, frame: &'a [u8], hint: &Hint<'_>) -> Decoded<'a> {
+        let mut out = Decoded::default();
         match self.format {
             Format::ZapJson => {
-                let mut found = Found::default();
+                let mut found = Found::new(&mut out);
                 let whole = json::read(frame, &mut found);
-                found.decoded(frame, whole, hint)
+                found.finish(frame, whole, hint);
             }
             Format::Logfmt => {
-                let mut found = Found::default();
+                let mut found = Found::new(&mut out);
                 let whole = logfmt::read(frame, &mut found);
-                found.decoded(frame, whole, hint)
+                found.finish(frame, whole, hint);
             }
             Format::Unstructured => {
-                Decoded { parsed: true, level: level_of(hint), message: frame, ..Decoded::default() }
+                out.parsed = true;
+                out.level = level_of(hint);
+                out.message = frame;
             }
         }
+        out
     }
 }
 

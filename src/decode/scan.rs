@@ -1,4 +1,4 @@
-//! Finding the end of a quoted string.
+//! Finding where strings and numbers end.
 //!
 //! Keys and most values are a few bytes long, where calling into a vectorised search costs more than the search. So the
 //! first bytes are looked at eight at a time in plain arithmetic, and only what goes on is left to `memchr`.
@@ -28,21 +28,42 @@ pub(super) fn close_quote(text: &[u8], from: usize) -> Option<Close> {
     Some(Close { at, escaped })
 }
 
+/// The end of the number or word that began before `from`: index of the comma or brace behind it. `None` if there is
+/// none, or a quote before it: then it was cut short or is no JSON.
+#[inline]
+pub(super) fn end_of_scalar(text: &[u8], from: usize) -> Option<usize> {
+    let rest = text.get(from..)?;
+    let at = near(rest, |word| marks(word, b',') | marks(word, b'}') | marks(word, b'"'));
+    let at = match at {
+        Ok(at) => from + at,
+        Err(done) => from + done + memchr::memchr3(b',', b'}', b'"', &rest[done..])?,
+    };
+    (text[at] != b'"').then_some(at)
+}
+
 /// Index of the first `"` or `\` at or after `from`.
 #[inline]
 fn quote_or_escape(text: &[u8], from: usize) -> Option<usize> {
     let rest = text.get(from..)?;
+    match near(rest, |word| marks(word, b'"') | marks(word, b'\\')) {
+        Ok(at) => Some(from + at),
+        Err(done) => memchr::memchr2(b'"', b'\\', &rest[done..]).map(|at| from + done + at),
+    }
+}
+
+/// The first byte that `marks` marks among the near ones; else how many were looked at.
+#[inline]
+fn near(text: &[u8], marks: impl Fn(u64) -> u64) -> Result<usize, usize> {
     let mut done = 0;
     while done < NEAR_BYTES {
-        let Some(word) = rest.get(done..).and_then(|rest| rest.first_chunk::<WORD>()) else { break };
-        let word = u64::from_le_bytes(*word);
-        let marks = marks(word, b'"') | marks(word, b'\\');
+        let Some(word) = text.get(done..).and_then(|rest| rest.first_chunk::<WORD>()) else { break };
+        let marks = marks(u64::from_le_bytes(*word));
         if marks != 0 {
-            return Some(from + done + marks.trailing_zeros() as usize / 8);
+            return Ok(done + marks.trailing_zeros() as usize / 8);
         }
         done += WORD;
     }
-    memchr::memchr2(b'"', b'\\', &rest[done..]).map(|found| from + done + found)
+    Err(done)
 }
 
 /// A word whose lowest set bit lies in the first byte equal to `byte` (the lowest is exact, higher ones may not be).
@@ -83,6 +104,13 @@ mod tests {
             from in 0usize..130,
         ) {
             prop_assert_eq!(close_quote(&text, from), plainly(&text, from));
+        }
+
+        #[test]
+        fn scalars_end_where_they_end(scalar in "[-+0-9.eEa-z ]{0,60}", behind in "[,}\"].{0,60}|") {
+            let text = format!("{scalar}{behind}");
+            let expected = behind.starts_with([',', '}']).then_some(scalar.len());
+            prop_assert_eq!(end_of_scalar(text.as_bytes(), 0), expected);
         }
     }
 }

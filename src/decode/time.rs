@@ -11,8 +11,23 @@ use crate::{model::Nanos, wire::time::parse_rfc3339};
 pub(super) fn parse(text: &[u8]) -> Option<Nanos> {
     match text {
         [_, _, _, _, b'-', _, _, b'-', ..] => parse_rfc3339(text),
-        _ => parse_number(text),
+        _ => parse_float_seconds(text).or_else(|| parse_number(text)),
     }
+}
+
+/// `1771947989.1234567`, what zap writes by default: a shortcut for what `parse_number` would say.
+#[inline]
+fn parse_float_seconds(text: &[u8]) -> Option<Nanos> {
+    const POWERS: [u32; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+    let (&[whole @ .., b'.'], fraction) = text.split_first_chunk::<11>()? else { return None };
+    let whole: [u8; 10] = whole;
+    let scale = POWERS[9usize.checked_sub(fraction.len())?];
+    if whole[0] == b'0' || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
+        return None;
+    }
+    let seconds = whole.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+    let nanos = fraction.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0')) * scale;
+    Nanos::new(seconds, nanos)
 }
 
 /// Significant digits that are read; a time of this era to the nanosecond has 19.

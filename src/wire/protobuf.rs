@@ -24,35 +24,69 @@ pub const fn integer_bytes(value: i64) -> usize {
     if value == 0 { 0 } else { TAG_BYTES + varint_bytes(value as u64) }
 }
 
-/// Appends `value` as a varint.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+/// Longest head, in bytes. The longest there is, that of an entry with a time before 1970, has 41.
+const HEAD_BYTES_MAX: usize = 64;
+
+/// Tags, lengths and numbers before a content, gathered on the stack and appended at once: one check for room instead
+/// of one for each byte.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    bytes: [u8; HEAD_BYTES_MAX],
+    len: usize,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { bytes: [0; HEAD_BYTES_MAX], len: 0 }
     }
-    out.push(value as u8);
 }
 
-/// Appends tag and length of a length-delimited field; its `length` bytes must follow.
-pub fn put_delimited_head(out: &mut Vec<u8>, field: u8, length: usize) {
-    debug_assert!((1..=15).contains(&field));
-    out.push(field << 3 | WIRE_LENGTH_DELIMITED);
-    put_varint(out, length as u64);
+impl Head {
+    /// Adds `value` as a varint.
+    pub fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    /// Adds tag and length of a length-delimited field, a string, bytes or a message; its `length` bytes must follow.
+    pub fn delimited_head(&mut self, field: u8, length: usize) {
+        self.byte(tag(field, WIRE_LENGTH_DELIMITED));
+        self.varint(length as u64);
+    }
+
+    /// Adds an `int32` or `int64` field; nothing when it is 0.
+    pub fn integer(&mut self, field: u8, value: i64) {
+        if value != 0 {
+            self.byte(tag(field, WIRE_VARINT));
+            self.varint(value as u64);
+        }
+    }
+
+    /// What was added.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
 }
 
-/// Appends a whole length-delimited field: a string, bytes, or a message already encoded.
+/// Appends a whole length-delimited field.
 pub fn put_delimited(out: &mut Vec<u8>, field: u8, content: &[u8]) {
-    put_delimited_head(out, field, content.len());
+    let mut head = Head::default();
+    head.delimited_head(field, content.len());
+    out.extend_from_slice(head.as_slice());
     out.extend_from_slice(content);
 }
 
-/// Appends an `int32` or `int64` field; nothing when it is 0.
-pub fn put_integer(out: &mut Vec<u8>, field: u8, value: i64) {
+fn tag(field: u8, wire_type: u8) -> u8 {
     debug_assert!((1..=15).contains(&field));
-    if value != 0 {
-        out.push(field << 3 | WIRE_VARINT);
-        put_varint(out, value as u64);
-    }
+    field << 3 | wire_type
 }
 
 #[cfg(test)]
@@ -72,9 +106,9 @@ mod tests {
             (150, &[0x96, 0x01]),
             (u64::MAX, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
         ] {
-            let mut out = Vec::new();
-            put_varint(&mut out, value);
-            assert_eq!(out, golden, "{value}");
+            let mut head = Head::default();
+            head.varint(value);
+            assert_eq!(head.as_slice(), golden, "{value}");
             assert_eq!(varint_bytes(value), golden.len(), "{value}");
         }
     }
@@ -85,8 +119,10 @@ mod tests {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             put_delimited(&mut ours, 3, &content);
             prop_assert_eq!(ours.len(), delimited_bytes(content.len()));
-            put_integer(&mut ours, 1, number);
-            prop_assert_eq!(ours.len(), delimited_bytes(content.len()) + integer_bytes(number));
+            let mut head = Head::default();
+            head.integer(1, number);
+            prop_assert_eq!(head.as_slice().len(), integer_bytes(number));
+            ours.extend_from_slice(head.as_slice());
             encoding::bytes::encode(3, &content, &mut theirs);
             if number != 0 {
                 encoding::int64::encode(1, &number, &mut theirs);

@@ -59,12 +59,10 @@ fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
     if count == 0 {
         return None;
     }
-    let mut nanos = 0;
-    for place in 0..9 {
-        let digit = if place < count { u32::from(digits[place] - b'0') } else { 0 };
-        nanos = nanos * 10 + digit;
-    }
-    Some((nanos, &digits[count..]))
+    let (fraction, rest) = digits.split_at(count);
+    let zeros = std::iter::repeat(&b'0');
+    let nanos = fraction.iter().chain(zeros).take(9).fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
+    Some((nanos, rest))
 }
 
 /// Seconds east of UTC.

@@ -8,12 +8,14 @@
 
 mod labels;
 #[cfg(test)]
+pub(crate) mod schema;
+#[cfg(test)]
 mod tests;
 
 pub use labels::{label_name, render_labels};
 
 use super::{
-    protobuf::{delimited_bytes, integer_bytes, put_delimited, put_delimited_head, put_integer},
+    protobuf::{Head, delimited_bytes, integer_bytes, put_delimited},
     utf8::Text,
 };
 use crate::{
@@ -58,11 +60,13 @@ pub fn put_entry(out: &mut Vec<u8>, time: Nanos, line: &[u8], metadata: &[Field<
     }
 
     out.reserve(delimited_bytes(bytes));
-    put_delimited_head(out, STREAM_ENTRIES, bytes);
-    put_delimited_head(out, ENTRY_TIMESTAMP, timestamp_bytes);
-    put_integer(out, TIMESTAMP_SECONDS, seconds);
-    put_integer(out, TIMESTAMP_NANOS, nanos);
-    put_delimited_head(out, ENTRY_LINE, line.len());
+    let mut head = Head::default();
+    head.delimited_head(STREAM_ENTRIES, bytes);
+    head.delimited_head(ENTRY_TIMESTAMP, timestamp_bytes);
+    head.integer(TIMESTAMP_SECONDS, seconds);
+    head.integer(TIMESTAMP_NANOS, nanos);
+    head.delimited_head(ENTRY_LINE, line.len());
+    out.extend_from_slice(head.as_slice());
     line.put(out);
     let mut room = METADATA_BYTES_MAX;
     for field in metadata {
@@ -118,10 +122,14 @@ impl<'a> Pair<'a> {
     }
 
     fn put(&self, out: &mut Vec<u8>) {
-        put_delimited_head(out, ENTRY_METADATA, self.bytes());
-        put_delimited_head(out, PAIR_NAME, self.name_bytes);
+        let mut head = Head::default();
+        head.delimited_head(ENTRY_METADATA, self.bytes());
+        head.delimited_head(PAIR_NAME, self.name_bytes);
+        out.extend_from_slice(head.as_slice());
         labels::put_name(out, self.name);
-        put_delimited_head(out, PAIR_VALUE, self.value.len());
+        let mut head = Head::default();
+        head.delimited_head(PAIR_VALUE, self.value.len());
+        out.extend_from_slice(head.as_slice());
         self.value.put(out);
     }
 }

@@ -120,7 +120,7 @@ impl Encoder {
             message.line
         };
         let whole = self.head.len() + b"] ".len() + line.len();
-        let parts = if whole <= self.max_message_bytes {
+        let parts = if whole <= self.max_message_bytes || line.len() <= SYSLOG_PART_BYTES_MIN {
             self.frame(out, whole);
             out.extend_from_slice(&self.head);
             out.extend_from_slice(b"] ");
