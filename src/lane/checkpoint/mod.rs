@@ -5,8 +5,9 @@
 //!   checkpoint/lane-0.a, .b   all slots, written whole, fsynced, renamed, in turn: survives power loss
 //! ```
 //! A position is written to the live file at once; a synced generation follows at most each
-//! `CHECKPOINT_SYNC_INTERVAL` and never on the lane's thread. On start every slot of every file that checks is read and
-//! the newest of each key counts, so any one file may be missing or torn. A file that cannot be written is reported and
+//! `CHECKPOINT_SYNC_INTERVAL` and never on the lane's thread. On start the newest synced generation and every slot of the
+//! live file that checks are read and the newest of each key counts, so any one file may be missing or torn. A forgotten
+//! key leaves a tombstone in the live file until a generation without it is synced. A file that cannot be written is reported and
 //! tried again with a new inode; the lane goes on, at the price of more duplicates after a crash.
 
 pub mod slot;
@@ -41,6 +42,8 @@ pub struct Checkpoint {
     index: HashMap<Key, usize>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
+    /// Tombstones, and whether the generation being synced was begun after them.
+    gone: Vec<(usize, bool)>,
     /// Slots whose last write to the live file failed or has not been tried.
     unwritten: Vec<usize>,
     sequence: u64,
@@ -64,6 +67,7 @@ impl Checkpoint {
             index: HashMap::new(),
             slots: Vec::new(),
             free: Vec::new(),
+            gone: Vec::new(),
             unwritten: Vec::new(),
             sequence: ring.now().wall.0.max(0) as u64,
             changed: false,
@@ -78,11 +82,16 @@ impl Checkpoint {
         checkpoint.index_live();
         let mut names: Vec<_> = ring.list(directory, 4 * crate::limits::LANES_MAX).unwrap_or_default();
         names.retain(|entry| entry.name.as_encoded_bytes().starts_with(b"lane-"));
-        for entry in names {
-            let path = directory.join(entry.name);
-            if path != live {
-                let content = read_whole(ring, &path).unwrap_or_default();
-                content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).for_each(|slot| checkpoint.adopt(slot));
+        let own = [checkpoint.path("a"), checkpoint.path("b")];
+        let generations = own.each_ref().map(|path| Generation::read(ring, path));
+        checkpoint.second = generations[0].newest >= generations[1].newest;
+        for generation in Generation::to_adopt(generations) {
+            generation.slots.into_iter().for_each(|slot| checkpoint.adopt(slot));
+        }
+        // Of lanes there were more or fewer before: their sources may be ours now.
+        for path in names.into_iter().map(|entry| directory.join(entry.name)).filter(|path| *path != live) {
+            if !own.contains(&path) {
+                Generation::read(ring, &path).slots.into_iter().for_each(|slot| checkpoint.adopt(slot));
             }
         }
         checkpoint
@@ -90,11 +99,12 @@ impl Checkpoint {
 
     /// Every record, in no order.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().flatten()
+        self.slots.iter().flatten().filter(|slot| slot.content != Content::Gone)
     }
 
     pub fn content(&self, key: &Key) -> Option<&Content> {
-        self.index.get(key).and_then(|at| self.slots[*at].as_ref()).map(|slot| &slot.content)
+        let content = self.index.get(key).and_then(|at| self.slots[*at].as_ref()).map(|slot| &slot.content);
+        content.filter(|content| **content != Content::Gone)
     }
 
     /// Whether anything is known of a reader.
@@ -132,9 +142,10 @@ impl Checkpoint {
 
     /// Forgets a record.
     pub fn forget(&mut self, key: &Key) {
-        if let Some(at) = self.index.remove(key) {
-            self.slots[at] = None;
-            self.free.push(at);
+        if let Some(at) = self.index.get(key).copied() {
+            self.sequence += 1;
+            self.slots[at] = Some(Slot { sequence: self.sequence, key: *key, content: Content::Gone });
+            self.gone.push((at, false));
             self.mark(at);
         }
     }
@@ -172,7 +183,10 @@ impl Checkpoint {
         self.syncing = false;
         self.next_sync = now + CHECKPOINT_SYNC_INTERVAL;
         match result {
-            Ok(_) => self.second = !self.second,
+            Ok(_) => {
+                self.second = !self.second;
+                self.bury();
+            }
             Err(error) => {
                 self.changed = true;
                 self.trouble = Some(format!("{}: {error}; not safe from power loss", self.directory.display()));
@@ -200,6 +214,16 @@ impl Checkpoint {
         self.changed = true;
     }
 
+    /// Frees the slots of tombstones that the newest generation does not need.
+    fn bury(&mut self) {
+        for (at, _) in self.gone.extract_if(.., |(_, begun)| *begun).collect::<Vec<_>>() {
+            let Some(slot) = self.slots[at].take_if(|slot| slot.content == Content::Gone) else { continue };
+            self.index.remove(&slot.key);
+            self.free.push(at);
+            self.unwritten.push(at);
+        }
+    }
+
     fn index_live(&mut self) {
         for at in 0..self.slots.len() {
             let Some((key, sequence)) = self.slots[at].as_ref().map(|slot| (slot.key, slot.sequence)) else {
@@ -220,6 +244,8 @@ impl Checkpoint {
                 self.mark(older);
             }
         }
+        let gone = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.content == Content::Gone);
+        self.gone = (0..self.slots.len()).filter(|at| gone(&self.slots[*at])).map(|at| (at, false)).collect();
     }
 
     /// Takes a record of another file if it is newer than what is known.
@@ -250,7 +276,33 @@ impl Checkpoint {
         if ring.submit(Op::Persist { token: PERSIST_TOKEN, path, data }).is_ok() {
             self.syncing = true;
             self.changed = false;
+            self.gone.iter_mut().for_each(|(_, begun)| *begun = true);
         }
+    }
+}
+
+/// A synced generation as it was found.
+#[derive(Debug, Default)]
+struct Generation {
+    slots: Vec<Slot>,
+    newest: u64,
+    whole: bool,
+}
+
+impl Generation {
+    fn read<R: Ring>(ring: &mut R, path: &Path) -> Self {
+        let content = read_whole(ring, path).unwrap_or_default();
+        let slots: Vec<Slot> = content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).collect();
+        let newest = slots.iter().map(|slot| slot.sequence).max().unwrap_or_default();
+        let whole = slots.len() * SLOT_BYTES == content.len();
+        Self { slots, newest, whole }
+    }
+
+    /// The newest alone when it is whole: what only the older one knows was forgotten since.
+    fn to_adopt(generations: [Self; 2]) -> Vec<Self> {
+        let [a, b] = generations;
+        let (newer, older) = if a.newest >= b.newest { (a, b) } else { (b, a) };
+        if newer.whole && !newer.slots.is_empty() { vec![newer] } else { vec![newer, older] }
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Content {
     Reader {
         marks: Vec<(u64, Nanos)>,
     },
+    /// The key was forgotten: an older record in another file does not count any more.
+    Gone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +66,12 @@ impl Slot {
         let mut at = Writer { out: &mut out, at: 0 };
         at.bytes(&MAGIC.to_le_bytes());
         at.bytes(&VERSION.to_le_bytes());
-        at.bytes(&[u8::from(matches!(self.content, Content::Reader { .. }))]);
+        let kind = match self.content {
+            Content::Flow { .. } => 0,
+            Content::Reader { .. } => 1,
+            Content::Gone => 2,
+        };
+        at.bytes(&[kind]);
         at.bytes(&[u8::from(matches!(self.key.reader, ReaderKey::Journal { .. }))]);
         at.u64(self.sequence);
         match self.key.reader {
@@ -98,6 +105,7 @@ impl Slot {
                     at.u64(time.0 as u64);
                 }
             }
+            Content::Gone => {}
         }
         let crc = crc32fast::hash(&out[..CRC_AT]);
         out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
@@ -143,6 +151,7 @@ impl Slot {
                     (0..count).map(|_| Some((from.u64()?, Nanos(from.u64()? as i64)))).collect::<Option<_>>()?;
                 Content::Reader { marks }
             }
+            2 => Content::Gone,
             _ => return None,
         };
         Some(Self { sequence, key, content })
