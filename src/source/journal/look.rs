@@ -6,7 +6,7 @@
 //! entry was written before it, hence is among the seen ones.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     path::{Path, PathBuf},
 };
@@ -120,8 +120,8 @@ impl JournalCursor {
         let mut watched = Vec::new();
         for directory in &self.directories {
             watched.push(directory.clone());
-            for below in list_one(io, directory, &mut found) {
-                list_one(io, &below, &mut found);
+            for below in list_one(io, &mut self.refused, directory, &mut found) {
+                list_one(io, &mut self.refused, &below, &mut found);
                 watched.push(below);
             }
         }
@@ -170,8 +170,9 @@ impl JournalCursor {
                 self.files.push(JournalFile::new(self.next_id, path, inode, handle));
                 self.next_id = self.next_id.wrapping_add(1);
             }
-            // Gone or renamed since it was listed: the next look finds it under its new name.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.stale = true,
+            // Gone or renamed since it was listed: the next look finds it under its new name. Not so a dangling link,
+            // which is worth one more look only.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.stale |= self.refused.insert(path),
             Err(error) => {
                 if self.refused.insert(path.clone()) {
                     io.troubles.tell(format!("{}: cannot be read: {error}", path.display()));
@@ -330,13 +331,20 @@ fn goal(start: &Start, first: bool, seqnum_trusted: bool, header: &Header) -> Go
 }
 
 /// Adds the journal files of one directory to `found`; gives the directories of machines and namespaces below it.
-fn list_one<R: Ring>(io: &mut Io<'_, R>, directory: &Path, found: &mut Vec<PathBuf>) -> Vec<PathBuf> {
+fn list_one<R: Ring>(
+    io: &mut Io<'_, R>,
+    refused: &mut BTreeSet<PathBuf>,
+    directory: &Path,
+    found: &mut Vec<PathBuf>,
+) -> Vec<PathBuf> {
     let entries = match io.ring.list(directory, JOURNAL_FILES_MAX + 1) {
         Ok(entries) => entries,
         // Directories come and go: /run/log/journal is away after the flush to /var.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            io.troubles.tell(format!("{}: cannot be listed: {error}", directory.display()));
+            if refused.insert(directory.to_owned()) {
+                io.troubles.tell(format!("{}: cannot be listed: {error}", directory.display()));
+            }
             Vec::new()
         }
     };

@@ -91,7 +91,7 @@ pub struct JournalCursor {
     handed: Option<usize>,
     position: JournalPosition,
     troubles: Troubles,
-    /// Files that could not be opened and were complained of.
+    /// Files and directories that could not be opened, and were complained of.
     refused: BTreeSet<PathBuf>,
     too_many: bool,
     unattributed: u64,

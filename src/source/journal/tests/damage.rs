@@ -112,6 +112,7 @@ fn foreign_files_are_refused_by_name_and_the_others_read() {
     std::fs::write(directory.path().join("noise.journal~"), [b'x'; 5000]).unwrap();
     std::fs::write(directory.path().join("copy@1-2-3.journal"), &file).unwrap();
     std::fs::create_dir(directory.path().join("directory.journal")).unwrap();
+    std::os::unix::fs::symlink("nowhere", directory.path().join("dangling.journal")).unwrap();
     let (mut disk, mut cursor) = (Disk::cold(), from_beginning(directory.path()));
     let kept = drain(&mut cursor, &mut disk);
     assert_eq!(kept, all);

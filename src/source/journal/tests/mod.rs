@@ -17,6 +17,7 @@ use self::{
 };
 use super::{JournalCursor, JournalStart};
 use crate::{
+    limits::JOURNAL_FIELD_BYTES_MAX,
     model::Nanos,
     plan::{JournalInput, StartAt},
     wire::journal::{Compression, DataHead, Decompressor, Header, ObjectHead, ObjectKind},
@@ -155,6 +156,27 @@ fn xz_costs_a_field_not_an_entry() {
     assert!(cursor.spoiled() >= without.len() as u64);
     let troubles = cursor.take_troubles();
     assert!(troubles.len() == 1 && troubles[0].contains("Xz compression is not supported"), "{troubles:?}");
+}
+
+/// A message over the limit is its beginning, and counted; its neighbours are whole.
+#[test]
+fn a_long_message_is_cut_and_counted() {
+    for compress in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("system.journal");
+        let long: String = (0..400_000u64).map(|n| format!("{:x} ", n * n)).collect();
+        let entry =
+            |message: &str| format!("__REALTIME_TIMESTAMP=1700000000000000\nMESSAGE={message}\n\n").into_bytes();
+        let parts = [entry("before"), entry(&long), entry("after")];
+        writer::write(&path, Style { compress, ..Style::COMMON }, &parts);
+        let kept = read_all(directory.path());
+        assert_eq!((kept[0].message.as_slice(), kept[2].message.as_slice()), (&b"before"[..], &b"after"[..]));
+        assert!(kept[1].message.len() > JOURNAL_FIELD_BYTES_MAX / 2 && kept[1].message.len() < JOURNAL_FIELD_BYTES_MAX);
+        assert!(long.as_bytes().starts_with(&kept[1].message));
+        let mut cursor = from_beginning(directory.path());
+        drain(&mut cursor, &mut Disk::warm());
+        assert_eq!(cursor.cut(), 1);
+    }
 }
 
 #[test]
