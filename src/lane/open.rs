@@ -39,6 +39,8 @@ pub struct Opening {
     begin: Begin,
     handle: Handle,
     meta: Meta,
+    /// The head as far as it was read: a read may bring less than there is.
+    partial: Vec<u8>,
     head: Option<Head>,
     seek: Option<Seek>,
 }
@@ -59,7 +61,7 @@ impl Opening {
     /// Offset and length of the next read; `None` when all is known.
     fn wants(&self) -> Option<(u64, usize)> {
         match (&self.head, self.seek.as_ref().map(Seek::want)) {
-            (None, _) => Some((0, FINGERPRINT_BYTES)),
+            (None, _) => Some((self.partial.len() as u64, FINGERPRINT_BYTES - self.partial.len())),
             (Some(_), Some(Want::Bytes { offset })) => Some((offset, SEEK_BYTES)),
             (Some(_), Some(Want::Found { .. }) | None) => None,
         }
@@ -97,7 +99,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         };
         self.next_reader += 1;
         let reader = self.next_reader;
-        self.advance(Opening { reader, begin, handle, meta, head: None, seek: None });
+        self.advance(Opening { reader, begin, handle, meta, partial: Vec::new(), head: None, seek: None });
         Some(reader)
     }
 
@@ -153,7 +155,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     fn learn(&mut self, opening: &mut Opening, offset: u64, bytes: &[u8]) {
         if opening.head.is_none() {
-            let head = Head::new(bytes);
+            opening.partial.extend_from_slice(bytes);
+            if !bytes.is_empty() && opening.partial.len() < FINGERPRINT_BYTES {
+                return;
+            }
+            let head = Head::new(&opening.partial);
             let size = opening.meta.size;
             let known = self.known_as(opening.begin.source.id, &head, &opening.meta).is_some();
             let timed = opening.begin.source.format != Format::Unstructured;

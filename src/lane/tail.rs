@@ -114,6 +114,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(file) = reader.file_mut() else { return };
         let mut head = [0; FINGERPRINT_BYTES];
         let Ok(ReadNow::Ready(bytes)) = self.ring.read_now(file.handle, 0, &mut head) else { return };
+        if (bytes as u64) < meta.size.min(FINGERPRINT_BYTES as u64) {
+            return;
+        }
         let head = Head::new(&head[..bytes]);
         file.head_short = head.is_short();
         let new = ReaderKey::File(head.identity(meta));
