@@ -103,6 +103,8 @@ pub const TIME_MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// A target without credit for so long leaves the pass it shares; it replays from its own position later. Until then it
 /// holds up the others of the pass, so this is short: what bridges an outage is the target's queue, not this.
 pub const SPLIT_AFTER: Duration = Duration::from_millis(500);
+/// After a target gave batches back it rests for so long before they are read again for it.
+pub const RETURN_PAUSE: Duration = Duration::from_millis(500);
 /// Chunks of one lane, lent to the passes that read.
 pub const CHUNKS_MAX: usize = 16;
 /// A pass whose reader failed is tried again after so long.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     batch::Item,
-    limits::{READ_RETRY, SPLIT_AFTER, TURN_BYTES},
+    limits::{FRAME_BYTES_MAX, READ_RETRY, SPLIT_AFTER, TURN_BYTES},
     model::{Decoded, Fields, Level, Nanos, Position, Record},
     orders::{Part, Port},
     plan::{MetadataField, Output, Plan},
@@ -228,11 +228,13 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
             let index = mask.trailing_zeros() as usize;
             mask &= mask - 1;
             let (Some(source), Some(identity)) = (sources.get_mut(index), identities.get_mut(index)) else { continue };
-            let timed = Timed { marks, marks_dirty, wall: hands.now.wall, mono: hands.now.mono };
-            let Some((decoded, time)) = meaning(source, identity, &record, timed) else { continue };
-            let line = Line { record: &record, decoded: &decoded, time, filename };
-            let reader_pass = (*id, *pass_id);
-            full = share(hands, source, (index, branches), reader_pass, at, &line).or(full);
+            // A journal message may be longer than a line may be: it goes in pieces, as a long line of a file does.
+            for piece in pieces(&record) {
+                let timed = Timed { marks, marks_dirty, wall: hands.now.wall, mono: hands.now.mono };
+                let Some((decoded, time)) = meaning(source, identity, &piece, timed) else { continue };
+                let line = Line { record: &piece, decoded: &decoded, time, filename };
+                full = share(hands, source, (index, branches), (*id, *pass_id), at, &line).or(full);
+            }
         }
         if !record.look_back {
             *at = record.end;
@@ -241,6 +243,16 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
             return Carried::Full(open);
         }
     }
+}
+
+/// A record in pieces of at most `FRAME_BYTES_MAX`; nearly always one.
+fn pieces<'a>(record: &Record<'a>) -> impl Iterator<Item = Record<'a>> {
+    let (frame, record) = (record.frame, *record);
+    let count = frame.len().div_ceil(FRAME_BYTES_MAX).max(1);
+    (0..count).map(move |number| {
+        let start = number * FRAME_BYTES_MAX;
+        Record { frame: &frame[start..frame.len().min(start + FRAME_BYTES_MAX)], ..record }
+    })
 }
 
 fn step<'a, R: Ring>(cursor: &'a mut Cursor, ring: &mut R, token: Token, pool: &mut Pool) -> std::io::Result<Next<'a>> {

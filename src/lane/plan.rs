@@ -1,6 +1,10 @@
 //! Obeying a plan: targets, sources and flows as the new plan has them, between two records, waiting for nobody.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -188,15 +192,21 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.watch_journal(id);
     }
 
+    /// Watches the directories of a journal, those it found below them included, for the next change.
     pub(super) fn watch_journal(&mut self, id: u32) {
-        let Some(Origin::Journal(journal)) = self.readers.get_mut(&id).map(|reader| &mut reader.origin) else { return };
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        let Reader { origin: Origin::Journal(journal), passes, .. } = &mut **reader else { return };
         for watch in journal.watches.drain(..) {
             self.watching.remove(&watch);
             self.ring.unwatch(watch);
         }
-        for directory in &journal.directories {
+        let found = passes.first().map(|pass| match &pass.cursor {
+            Cursor::Journal(cursor) => cursor.watch_paths().map(Path::to_owned).collect(),
+            Cursor::File(_) => Vec::new(),
+        });
+        for directory in found.filter(|found| !found.is_empty()).unwrap_or_else(|| journal.directories.clone()) {
             // A directory that is not there yet is found by the next look.
-            if let Ok(watch) = self.ring.watch(directory, WatchKind::ContentOnce) {
+            if let Ok(watch) = self.ring.watch(&directory, WatchKind::ContentOnce) {
                 journal.watches.push(watch);
                 self.watching.insert(watch, super::Watching::Reader(id));
             }

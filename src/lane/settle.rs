@@ -7,6 +7,7 @@ use super::{
     reader::{Cursor, PassState},
 };
 use crate::{
+    limits::RETURN_PAUSE,
     model::ObjectId,
     orders::{Outcome, Port, Verdict},
     ring::{Completion, Ring, Token, Watch},
@@ -80,6 +81,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(bit) = self.targets.bit_in_flight(verdict.target) else { return };
         let Some(batch) = self.batches.settle(verdict.batch, bit) else { return };
         self.targets.settled(bit, batch.raw_bytes);
+        if verdict.outcome == Outcome::Returned
+            && let Some(target) = self.targets.get_mut(bit)
+        {
+            target.rests_until = Some(self.now.mono + RETURN_PAUSE);
+        }
         let mut refused = match &verdict.outcome {
             Outcome::Refused(refusal) => u64::from(refusal.entries),
             Outcome::Acked | Outcome::Returned => 0,

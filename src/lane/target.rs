@@ -72,11 +72,15 @@ pub struct Target {
     pub in_flight_bytes: usize,
     /// Since when it has had no credit.
     pub starved_since: Option<Duration>,
+    /// It gave batches back: nothing is read for it until then, or a broken target would be replayed to in a circle.
+    pub rests_until: Option<Duration>,
 }
 
 impl Target {
     pub fn has_credit(&self) -> bool {
-        self.in_flight < BATCHES_IN_FLIGHT_MAX / 2 && self.in_flight_bytes + BATCH_BYTES <= self.plan.queue_bytes
+        self.rests_until.is_none()
+            && self.in_flight < BATCHES_IN_FLIGHT_MAX / 2
+            && self.in_flight_bytes + BATCH_BYTES <= self.plan.queue_bytes
     }
 
     /// Whether one more batch may be handed over: the verdict ring has room for so many.
@@ -113,7 +117,8 @@ impl Targets {
     }
 
     fn insert(&mut self, plan: Arc<TargetPlan>) {
-        let target = Target { plan, removed: false, in_flight: 0, in_flight_bytes: 0, starved_since: None };
+        let target =
+            Target { plan, removed: false, in_flight: 0, in_flight_bytes: 0, starved_since: None, rests_until: None };
         match self.slots.iter().position(Option::is_none) {
             Some(free) => self.slots[free] = Some(target),
             // More than the plan may hold only while removed ones are still in flight; those wait for the next plan.
@@ -168,6 +173,7 @@ impl Targets {
     /// Notes since when each target has had no credit.
     pub fn watch_credit(&mut self, now: Duration) {
         for target in self.slots.iter_mut().flatten() {
+            target.rests_until = target.rests_until.filter(|until| now < *until);
             if target.has_credit() {
                 target.starved_since = None;
             } else {
