@@ -1,8 +1,8 @@
 //! Looking for files: what the globs match now, what was rotated away, what a restart left behind.
 //!
-//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a path
-//! of its source is drained to its end under the name it was given. What was made and rotated away unseen (between two
-//! looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
+//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a
+//! path of its source is drained to its end under the name it was given. What was made and rotated away unseen (between
+//! two looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -109,8 +109,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         walk.directories
     }
 
-    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on, and what was
-    /// rotated away after it is opened. Returns, by path, the reader that stood there before.
+    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on, and what
+    /// was rotated away after it is opened. Returns, by path, the reader that stood there before.
     fn note_moves(&mut self, source: ObjectId, found: &[Found]) -> BTreeMap<PathBuf, u32> {
         let mut before = BTreeMap::new();
         let mut left = Vec::new();
@@ -141,8 +141,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         before
     }
 
-    /// Opens files rotated away from `live` that are younger than `known` and not open yet, oldest first, each after the
-    /// one before. Returns the last.
+    /// Opens files rotated away from `live` that are younger than `known` and not open yet, oldest first, each after
+    /// the one before. Returns the last.
     fn open_younger(&mut self, source: &Arc<SourcePlan>, live: &Path, known: &Meta, after: u32) -> Option<u32> {
         let mut last = None;
         for sibling in rotated_siblings(&mut self.ring, live) {
@@ -161,8 +161,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         last
     }
 
-    /// Opens what was rotated away while nothing ran: files the checkpoint knows that no glob matches any more, and files
-    /// made and rotated away unseen, which are younger than the last look.
+    /// Opens what was rotated away while nothing ran: files the checkpoint knows that no glob matches any more, and
+    /// files made and rotated away unseen, which are younger than the last look.
     fn open_left_behind(
         &mut self,
         source: &Arc<SourcePlan>,
@@ -204,7 +204,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         if !missing.is_empty() {
             self.trouble(format!(
-                "source {}: {} files that were being read are gone; what was written to them after the last position is lost",
+                "source {}: {} files that were being read are gone; what was written to them after the last position \
+                 is lost",
                 source.name,
                 missing.len()
             ));
