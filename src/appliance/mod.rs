@@ -1,5 +1,5 @@
-//! The appliance: the only module that sees both planes. It starts them in the order in which they need each other, lets
-//! plans through, and stops them so that nothing is in flight if that can be had in time.
+//! The appliance: the only module that sees both planes. It starts them in the order in which they need each other,
+//! lets plans through, and stops them so that nothing is in flight if that can be had in time.
 //!
 //! Control comes first, since it locks the state directory and has everything that can be refused. Then each lane makes
 //! its ring on its own thread and reads its checkpoint; then egress; only then does a plan go out, to egress before the

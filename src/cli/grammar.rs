@@ -273,7 +273,7 @@ pub struct SourceFlags {
     /// Let lines flow, or with =false not
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub enabled: Option<bool>,
-    /// end, beginning or since:<duration>
+    /// end, beginning or since: with a duration (since:1h)
     #[arg(long, value_name = "WHERE")]
     pub start_at: Option<String>,
     /// An extra label

@@ -5,10 +5,11 @@
 //!   checkpoint/lane-0.a, .b   all slots, written whole, fsynced, renamed, in turn: survives power loss
 //! ```
 //! A position is written to the live file at once; a synced generation follows at most each
-//! `CHECKPOINT_SYNC_INTERVAL` and never on the lane's thread. On start the newest synced generation and every slot of the
-//! live file that checks are read and the newest of each key counts, so any one file may be missing or torn. A forgotten
-//! key leaves a tombstone in the live file until a generation without it is synced. A file that cannot be written is reported and
-//! tried again with a new inode; the lane goes on, at the price of more duplicates after a crash.
+//! `CHECKPOINT_SYNC_INTERVAL` and never on the lane's thread. On start the newest synced generation and every slot of
+//! the live file that checks are read and the newest of each key counts, so any one file may be missing or torn. A
+//! forgotten key leaves a tombstone in the live file until a generation without it is synced. A file that cannot be
+//! written is reported and tried again with a new inode; the lane goes on, at the price of more duplicates after a
+//! crash.
 
 pub mod slot;
 
@@ -162,8 +163,8 @@ impl Checkpoint {
         }
     }
 
-    /// Writes what changed to the live file, and begins a synced generation when one is due. Call before anything leaves
-    /// that relies on it.
+    /// Writes what changed to the live file, and begins a synced generation when one is due. Call before anything
+    /// leaves that relies on it.
     pub fn write<R: Ring>(&mut self, ring: &mut R) {
         if !self.unwritten.is_empty() {
             match self.write_live(ring) {
