@@ -9,6 +9,7 @@ pub mod hash;
 pub mod header;
 pub mod object;
 pub mod payload;
+mod xz;
 
 pub use hash::{jenkins, keyed};
 pub use header::{Header, HeaderFault, State};
