@@ -125,6 +125,9 @@ pub const SEEK_BYTES: usize = 64 * KIB;
 pub const UNTIMED_BACKLOG_BYTES: u64 = MIB as u64;
 /// Sentences of trouble a lane reports at most.
 pub const TROUBLES_MAX: usize = 32;
+/// Sentences of trouble a lane logs within `TROUBLE_LOG_INTERVAL`; further ones are counted.
+pub const TROUBLES_LOGGED_MAX: u32 = 32;
+pub const TROUBLE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often a journal directory is looked at when no event says so earlier.
 pub const JOURNAL_POLL: Duration = Duration::from_millis(250);
 

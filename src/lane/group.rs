@@ -19,7 +19,7 @@ use crate::{
     ring::{Ring, Token},
     source::{
         FileCursor,
-        journal::{JournalCursor, JournalStart},
+        journal::{JournalCursor, JournalStart, Own},
     },
     stats::Totals,
 };
@@ -115,7 +115,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let wall = self.now.wall;
         if let Some(reader) = self.readers.get_mut(&id) {
             reader.next_pass += 1;
-            let new = new_pass(reader, pass, token, at, wall);
+            let new = new_pass(reader, pass, token, at, wall, &self.own);
             reader.passes.push(new);
             self.ready.push_back((id, pass));
         }
@@ -155,6 +155,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     fn end_passes(&mut self, id: u32) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
+        reader.tally();
         let (keep, end): (Vec<Pass>, Vec<Pass>) =
             std::mem::take(&mut reader.passes).into_iter().partition(|pass| !pass.branches.is_empty());
         reader.passes = keep;
@@ -194,7 +195,7 @@ fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, a
     }
 }
 
-fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, wall: Nanos) -> Pass {
+fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, wall: Nanos, own: &Own) -> Pass {
     let (cursor, span) = match &reader.origin {
         Origin::File(file) => (Cursor::File(FileCursor::new(file.handle, at.offset())), Span::Bytes),
         Origin::Journal(journal) => {
@@ -202,7 +203,8 @@ fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, wall: Nanos) -
                 Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),
                 _ => JournalStart::At(earliest_start(reader), wall),
             };
-            let cursor = JournalCursor::new(&journal.directories, selectors(reader), start);
+            let mut cursor = JournalCursor::new(&journal.directories, selectors(reader), start);
+            cursor.spare(own.clone());
             (Cursor::Journal(Box::new(cursor)), Span::Entries)
         }
     };

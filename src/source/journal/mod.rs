@@ -104,6 +104,7 @@ pub struct JournalCursor {
     repeats: Repeats,
     own: Own,
     counts: JournalCounts,
+    began: Option<JournalPosition>,
 }
 
 /// What a reader can say about every entry there was: read, or why not.
@@ -176,6 +177,7 @@ impl JournalCursor {
             repeats: Repeats::default(),
             own: Own::default(),
             counts: JournalCounts::default(),
+            began: None,
         }
     }
 
@@ -263,6 +265,9 @@ impl JournalCursor {
         let Some(peeked) = file.peeked else { return };
         if file.next >= file.look_back_until {
             self.position = file.position(file.next, &peeked);
+            if self.began.is_none() {
+                self.began = Some(self.position);
+            }
             if let Some((_, seqnum)) = self.gap_after.take_if(|(id, _)| *id == file.header.seqnum_id) {
                 let gap = peeked.head.seqnum.saturating_sub(seqnum).saturating_sub(1);
                 self.counts.unattributed = self.counts.unattributed.saturating_add(gap);
@@ -315,7 +320,18 @@ impl JournalCursor {
         self.troubles.take()
     }
 
-    /// What became of all entries so far.
+    /// The first entry that was read.
+    pub fn began(&self) -> Option<JournalPosition> {
+        self.began
+    }
+
+    /// What was counted since the last call.
+    pub fn take_counts(&mut self) -> JournalCounts {
+        self.count_damage();
+        std::mem::take(&mut self.counts)
+    }
+
+    /// What was counted and not taken yet.
     pub fn counts(&self) -> JournalCounts {
         let damaged = self.files.iter().fold(self.counts.damaged, |sum, file| sum.saturating_add(file.damaged));
         JournalCounts { damaged, ..self.counts }
