@@ -240,7 +240,7 @@ impl JournalFile {
             let offset = match self.walk {
                 Some(_) => self.walked(io)?,
                 None => match self.item(io, self.next)? {
-                    Item::At(offset) if !self.is_astray(io, offset)? => Some(offset),
+                    Item::At(offset) if !self.is_astray(offset) => Some(offset),
                     Item::At(_) => {
                         self.lose(io, 1, "an item of an entry array is damaged; its entry is passed over");
                         self.next += 1;
@@ -262,6 +262,7 @@ impl JournalFile {
                 None => {
                     self.lose(io, 1, "an entry is damaged or beyond the end of the file; it is passed over");
                     self.next += 1;
+                    self.walked_past(None);
                     io.spend()?;
                 }
             }
@@ -313,12 +314,27 @@ impl JournalFile {
     }
 
     /// An item that leads back, or so far ahead that the item after it leads back, is damaged.
-    fn is_astray<R: Ring>(&mut self, io: &mut Io<'_, R>, offset: u64) -> Result<bool, Stop> {
-        let Some(ahead) = offset.checked_sub(self.group) else { return Ok(self.last.is_some()) };
-        if self.last.is_none() || ahead <= JOURNAL_WINDOW_BYTES as u64 || self.next + 1 >= self.seen {
-            return Ok(false);
+    fn is_astray(&self, offset: u64) -> bool {
+        let Some(ahead) = offset.checked_sub(self.group) else { return self.last.is_some() };
+        if self.last.is_none() || ahead <= GAP_BYTES {
+            return false;
         }
-        Ok(matches!(self.item(io, self.next + 1)?, Item::At(after) if after > self.group && after < offset))
+        // As far as it is in memory: one step never needs two arrays.
+        self.items_ahead().nth(1).is_some_and(|after| after > self.group && after < offset)
+    }
+
+    /// The items from the next one on, as far as its array is in memory.
+    fn items_ahead(&self) -> impl Iterator<Item = u64> {
+        let bytes = self.layout.array_item_bytes();
+        let link = self.chain.iter().rev().find(|link| link.first <= self.next);
+        let (at, left) = link.map_or((0, 0), |link| {
+            let index = self.next - link.first;
+            let at =
+                link.offset.saturating_add(ARRAY_ITEMS_AT as u64).saturating_add(index.saturating_mul(bytes as u64));
+            (at, link.capacity.saturating_sub(index).min(self.seen.saturating_sub(self.next)))
+        });
+        let items = self.array.rest(at).chunks_exact(bytes).take(usize::try_from(left).unwrap_or(usize::MAX));
+        items.map_while(|item| self.layout.offset(item))
     }
 
     /// Goes past the peeked entry.
@@ -328,7 +344,7 @@ impl JournalFile {
             (self.last, self.group, self.weighed, self.peeked) = (Some(last), group, false, None);
             self.next += 1;
             self.draft.restart();
-            self.walked_past(last.seqnum);
+            self.walked_past(Some(last.seqnum));
         }
     }
 
@@ -433,16 +449,8 @@ impl JournalFile {
     fn stretch(&self, start: u64, offset: u64) -> u64 {
         let tail = self.header.tail_object_offset.saturating_add(PAST_TAIL_BYTES);
         let end = tail.min(start.saturating_add(JOURNAL_WINDOW_BYTES as u64));
-        let Some(link) = self.chain.iter().rev().find(|link| link.first <= self.next) else { return end };
-        let bytes = self.layout.array_item_bytes();
-        let at = link.offset.saturating_add(ARRAY_ITEMS_AT as u64);
-        let at = at.saturating_add((self.next - link.first).saturating_mul(bytes as u64));
-        // An array that has just begun may be in memory as far as it is unused only.
-        let left = (link.capacity - (self.next - link.first).min(link.capacity)).min(self.seen - self.next);
-        let known = self.array.rest(at);
-        let items = known.chunks_exact(bytes).take(usize::try_from(left).unwrap_or(usize::MAX));
         let mut last = offset;
-        for item in items.skip(1).map_while(|item| self.layout.offset(item)) {
+        for item in self.items_ahead().skip(1) {
             if item > last + GAP_BYTES {
                 return end.min(last + ENTRY_ROOM_BYTES);
             }

@@ -28,6 +28,8 @@ pub(super) struct Walk {
     damage: bool,
     /// The next entry has a larger seqnum.
     above: Option<u64>,
+    /// An entry that was found and not gone past yet.
+    found: Option<u64>,
 }
 
 impl JournalFile {
@@ -35,7 +37,8 @@ impl JournalFile {
     pub fn walk_on<R>(&mut self, io: &mut Io<'_, R>, why: &str) {
         self.complain(io, why);
         let at = self.group.max(self.header.header_size).next_multiple_of(ALIGNMENT);
-        self.walk = Some(Walk { at, lost: false, damage: false, above: self.last.map(|last| last.seqnum) });
+        self.walk =
+            Some(Walk { at, lost: false, damage: false, above: self.last.map(|last| last.seqnum), found: None });
     }
 
     /// The offset of the next entry; `None` when the walk has come to its end.
@@ -44,6 +47,9 @@ impl JournalFile {
         // A damaged header may name an end that lies before what was read already.
         let tail = self.header.tail_object_offset;
         while let Some(mut walk) = self.walk {
+            if walk.found.is_some() {
+                return Ok(walk.found);
+            }
             let end = if tail >= self.group { tail } else { u64::MAX };
             if walk.at > end {
                 return Ok(None);
@@ -68,19 +74,19 @@ impl JournalFile {
                     (walk.lost, walk.damage) = (true, true);
                 }
             }
+            walk.found = found.then_some(at);
             self.walk = Some(walk);
-            if found {
-                return Ok(Some(at));
+            if !found {
+                io.spend()?;
             }
-            io.spend()?;
         }
         Ok(None)
     }
 
-    /// The entry `seqnum` was taken: what follows has a larger one.
-    pub fn walked_past(&mut self, seqnum: u64) {
+    /// The entry that was found is done with: what follows has a larger seqnum.
+    pub fn walked_past(&mut self, seqnum: Option<u64>) {
         if let Some(walk) = &mut self.walk {
-            walk.above = Some(seqnum);
+            (walk.above, walk.found) = (seqnum.or(walk.above), None);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The reader against systemd's own writer (`systemd-journal-remote`) and reader (`journalctl`).
 
+mod broken;
+mod copies;
 mod damage;
 mod disk;
 mod follow;
