@@ -91,6 +91,7 @@ impl Draft {
     }
 
     /// Takes what the common items come to.
+    #[inline]
     fn adopt(&mut self, index: usize, template: &Template) {
         for (place, text) in self.texts.iter_mut().zip(template.texts) {
             *place = if text.is_some() { Place::Template } else { Place::Absent };
@@ -102,6 +103,7 @@ impl Draft {
         self.rounds.extend_from_slice(&template.rounds);
     }
 
+    #[inline]
     fn has(&self, field: Field) -> bool {
         match field {
             Field::Priority => self.priority.is_some(),
@@ -111,6 +113,7 @@ impl Draft {
         }
     }
 
+    #[inline]
     fn note(&mut self, field: Field, value: &[u8], place: Place) {
         match field {
             Field::Priority => self.priority = number(value).and_then(|n| u8::try_from(n).ok()).filter(|&n| n < 8),
@@ -136,6 +139,7 @@ enum Data {
 
 impl JournalFile {
     /// Works out which sources want the peeked entry and where its fields lie.
+    #[inline]
     pub fn assemble<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &mut Selectors) -> Result<SourceMask, Stop> {
         let Some(Peeked { offset, head }) = &self.peeked else { return Ok(0) };
         let (offset, count) = (*offset, head.items(self.layout));
@@ -377,6 +381,7 @@ impl JournalFile {
         Ok(())
     }
 
+    #[inline]
     pub fn text(&self, field: Field) -> &[u8] {
         let found = match self.draft.texts[field as usize] {
             Place::Absent => None,
@@ -390,6 +395,7 @@ impl JournalFile {
     }
 
     /// The peeked entry as a record, once it is assembled. `None` when nothing is peeked.
+    #[inline]
     pub fn record(&self, sources: SourceMask) -> Option<Record<'_>> {
         let peeked = self.peeked.as_ref()?;
         let pid = match self.text(Field::Pid) {

@@ -232,6 +232,7 @@ impl JournalFile {
     }
 
     /// The next entry is in `peeked` and in the window; false when there is none that was committed.
+    #[inline]
     pub fn peek<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<bool, Stop> {
         while self.peeked.is_none() {
             if self.next >= self.seen {
@@ -314,6 +315,7 @@ impl JournalFile {
     }
 
     /// An item that leads back, or so far ahead that the item after it leads back, is damaged.
+    #[inline]
     fn is_astray(&self, offset: u64) -> bool {
         let Some(ahead) = offset.checked_sub(self.group) else { return self.last.is_some() };
         if self.last.is_none() || ahead <= GAP_BYTES {
@@ -338,6 +340,7 @@ impl JournalFile {
     }
 
     /// Goes past the peeked entry.
+    #[inline]
     pub fn advance(&mut self) {
         if let Some(Peeked { offset, head }) = &self.peeked {
             let (last, group) = (Last::of(head), (offset + head.size).next_multiple_of(ALIGNMENT));
@@ -349,6 +352,7 @@ impl JournalFile {
     }
 
     /// The position of the peeked entry, or of the one at `ordinal`, as a checkpoint has it.
+    #[inline]
     pub fn position(&self, ordinal: u64, entry: &Peeked) -> JournalPosition {
         JournalPosition {
             file_id: self.header.file_id,
@@ -378,6 +382,7 @@ impl JournalFile {
     }
 
     /// Follows the chain to the array that holds `ordinal` and reads the item.
+    #[inline]
     pub fn item<R: Ring>(&mut self, io: &mut Io<'_, R>, ordinal: u64) -> Result<Item, Stop> {
         let owner = self.owner()?;
         loop {
@@ -463,6 +468,7 @@ impl JournalFile {
     }
 
     /// Brings the ENTRY at `offset` wholly into the window, and with it the DATA written just before it.
+    #[inline]
     fn entry<R: Ring>(&mut self, io: &mut Io<'_, R>, offset: u64) -> Result<Option<EntryHead>, Stop> {
         // No check against the arena's end: the header may have been read while the file grew.
         if !offset.is_multiple_of(ALIGNMENT) || offset < self.header.header_size {

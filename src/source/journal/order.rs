@@ -57,6 +57,7 @@ struct Best {
 
 impl JournalCursor {
     /// The index of the file whose peeked entry is due; `None` when all that may be handed out was.
+    #[inline]
     pub(super) fn choose<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<Option<usize>, Stop> {
         if let Some(current) = self.current
             && let Some(file) = self.files.get_mut(current.index)

@@ -35,6 +35,7 @@ pub(super) struct Repeats {
 
 impl Repeats {
     /// Whether this entry of `file` was handed on before, of another file; to be asked once for each entry.
+    #[inline]
     pub fn is_repeat(&mut self, file: u32, head: &EntryHead) -> bool {
         let newest = self.noted.is_empty() || (head.boot_id == self.boot_id && head.monotonic > self.monotonic);
         let neighbour = head.boot_id == self.boot_id && head.monotonic == self.monotonic && file == self.file;
@@ -73,6 +74,7 @@ impl Repeats {
         true
     }
 
+    #[inline]
     fn note(&mut self, file: u32, key: u64) {
         if self.noted.len() == JOURNAL_REMEMBERED_MAX
             && let Some((oldest, _)) = self.noted.pop_front()

@@ -104,6 +104,7 @@ impl Span {
     }
 
     /// All that is here from `offset` on.
+    #[inline]
     pub fn rest(&self, offset: u64) -> &[u8] {
         let from = offset.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
         from.and_then(|from| self.buf.get(from..self.len)).unwrap_or_default()

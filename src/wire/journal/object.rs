@@ -50,7 +50,12 @@ pub struct ObjectHead {
 impl ObjectHead {
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let kind = match *bytes.first()? {
+        Self::of(bytes.first_chunk()?)
+    }
+
+    #[inline]
+    fn of(bytes: &[u8; OBJECT_HEAD_BYTES]) -> Option<Self> {
+        let kind = match bytes[0] {
             0 => ObjectKind::Unused,
             1 => ObjectKind::Data,
             2 => ObjectKind::Field,
@@ -145,7 +150,9 @@ impl EntryHead {
     /// `bytes` must reach to `ENTRY_ITEMS_AT`.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let head = ObjectHead::parse(bytes)?;
+        // One check of the length for all that follows.
+        let bytes: &[u8; ENTRY_ITEMS_AT] = bytes.first_chunk()?;
+        let head = ObjectHead::of(bytes.first_chunk()?)?;
         let fits = head.size >= ENTRY_ITEMS_AT as u64 && head.size <= ENTRY_BYTES_MAX;
         if head.kind != ObjectKind::Entry || !fits {
             return None;
