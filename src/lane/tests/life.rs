@@ -37,7 +37,7 @@ fn live(seed: u64) {
                 let cut = if dice.below(3) == 0 { partial.len() / 2 } else { partial.len() };
                 world.disk.append(LOG, partial.drain(..cut).as_str().as_bytes()).expect("written");
             }
-            6 if partial.is_empty() => {
+            6 if partial.is_empty() && world.disk.content(LOG).is_some() => {
                 for number in (1..=rotations).rev() {
                     let _ = world.disk.rename(format!("{LOG}.{number}"), format!("{LOG}.{}", number + 1));
                 }
