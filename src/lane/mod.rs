@@ -197,7 +197,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.seal_due();
         self.remember();
         self.checkpoint.write(&mut self.ring);
-        self.batches.hand_over(&mut self.port, &self.targets);
+        if self.checkpoint.lets_go(self.now.mono) {
+            self.batches.hand_over(&mut self.port, &self.targets);
+        }
         self.report();
         Ok(Turn::Again)
     }

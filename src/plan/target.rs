@@ -41,7 +41,8 @@ pub struct LokiPlan {
     pub tls: Option<Arc<TlsBundle>>,
     pub auth: Option<Auth>,
     pub tenant: Option<String>,
-    pub headers: Vec<(String, String)>,
+    /// Values may hold tokens.
+    pub headers: Vec<(String, Secret)>,
     pub timeout: Duration,
 }
 

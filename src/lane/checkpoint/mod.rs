@@ -23,7 +23,7 @@ use std::{
 pub use slot::{Content, Key, Slot};
 
 use crate::{
-    limits::{CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
+    limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
     model::{ObjectId, ReaderKey},
     ring::{Completion, Handle, Op, ReadNow, Ring, Token},
 };
@@ -53,6 +53,8 @@ pub struct Checkpoint {
     syncing: bool,
     next_sync: Duration,
     second: bool,
+    /// Since when changes could not be written.
+    failing_since: Option<Duration>,
     /// Why the last write failed, until it succeeds.
     trouble: Option<String>,
 }
@@ -75,6 +77,7 @@ impl Checkpoint {
             syncing: false,
             next_sync: Duration::ZERO,
             second: false,
+            failing_since: None,
             trouble: None,
         };
         let live = checkpoint.path("live");
@@ -165,8 +168,12 @@ impl Checkpoint {
     pub fn write<R: Ring>(&mut self, ring: &mut R) {
         if !self.unwritten.is_empty() {
             match self.write_live(ring) {
-                Ok(()) => self.trouble = None,
+                Ok(()) => {
+                    self.trouble = None;
+                    self.failing_since = None;
+                }
                 Err(error) => {
+                    self.failing_since.get_or_insert(ring.now().mono);
                     self.trouble = Some(format!("{}: {error}; positions are not kept", self.path("live").display()));
                     if let Some(handle) = self.live.take() {
                         ring.close(handle);
@@ -177,6 +184,12 @@ impl Checkpoint {
         if self.changed && !self.syncing && ring.now().mono >= self.next_sync {
             self.begin_sync(ring);
         }
+    }
+
+    /// Whether what relies on the last `write` may leave: it is written, or has been impossible to write for so long
+    /// that lines matter more than that a resend after a crash is identical.
+    pub fn lets_go(&self, now: Duration) -> bool {
+        self.failing_since.is_none_or(|since| now >= since + CHECKPOINT_HOLD)
     }
 
     /// Takes the end of a synced generation.

@@ -19,7 +19,7 @@ impl Dice {
 fn live(seed: u64) {
     let mut world = World::new(seed, &["a", "b", "c"]);
     let mut dice = Dice(seed);
-    world.disk.set_faults(Faults { read_error: 2, write_full: 0, ..Faults::rough() });
+    world.disk.set_faults(Faults { read_error: 2, ..Faults::rough() });
     let (mut written, mut rotations, mut partial) = (0u64, 0u64, String::new());
     // A file that was never seen is nobody's: the story begins when the first one is known.
     world.disk.append(LOG, b"begin\n").expect("written");
