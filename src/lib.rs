@@ -13,12 +13,12 @@
 //! ```
 //!
 //! 1. [`lane::Lane::turn`] is the loop. Everything a lane does is a step of it, in one order; `src/lane/mod.rs` lists
-//! them.
+//!    them.
 //! 2. `lane/discover.rs` walks the globs of a source ([`source::file::discover()`]) and `lane/open.rs` tells which file
-//! it    is (device, inode, generation, hash of the head) and where reading begins. The result is a
+//!    it is (device, inode, generation, hash of the head) and where reading begins. The result is a
 //!    [`lane::reader::Reader`]: one file, or one journal directory.
 //! 3. `lane/tail.rs` notices that the file has grown. Its *pass* (one walk over the reader, shared by all flows that
-//! stand    at the same position) becomes ready.
+//!    stand at the same position) becomes ready.
 //! 4. `lane/carry.rs` gives ready passes their turn while their targets have credit. Its `records` is the hot loop:
 //!    - a cursor ([`source::FileCursor`], [`source::journal::JournalCursor`]) frames the next record within its chunk;
 //!    - [`decode::Decoder`] finds level, time, message and fields, borrowing from the chunk;
@@ -32,7 +32,7 @@
 //! 7. [`egress`] gives the batch to its target's task, which delivers in order and forever: what an answer means is
 //!    decided without IO in [`target`].
 //! 8. The verdict comes back. The flow's position moves over what is settled at the front of its window, never over
-//! what    is not; totals move with it ([`stats::Totals`]), in the same checkpoint record.
+//!    what is not; totals move with it ([`stats::Totals`]), in the same checkpoint record.
 //!
 //! # What holds everywhere
 //!
@@ -41,7 +41,7 @@
 //!   (reports). Only [`appliance`] sees both.
 //! - **One seam to the kernel.** A lane reaches disk and clock only through [`ring::Ring`]: io_uring, poll, or a
 //!   simulated machine from a seed. The tests in `src/lane/tests` run the production lane through crashes in the last
-//! one.
+//!   one.
 //! - **The source is the write-ahead log.** Nothing is buffered for a target beyond its `queueBytes`. A target that
 //!   takes nothing leaves the pass it shares and is replayed from its own position when it returns (`lane/group.rs`).
 //! - **Resent entries are identical.** An entry's bytes depend on the record and its look-back alone, not on how
