@@ -221,15 +221,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     fn obey(&mut self) -> Turn {
+        // Of plans that came together only the last counts.
+        let mut newest = None;
         while let Some(order) = self.orders.pop() {
             match order {
-                LaneOrder::Plan(plan) => self.apply(plan),
+                LaneOrder::Plan(plan) => newest = Some(plan),
                 LaneOrder::Drain => {
                     self.draining = true;
                     self.seal_all();
                 }
                 LaneOrder::Halt => return Turn::Halted,
             }
+        }
+        if let Some(plan) = newest {
+            self.apply(plan);
         }
         Turn::Again
     }

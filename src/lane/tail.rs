@@ -147,8 +147,16 @@ impl<R: Ring, P: Port> Lane<R, P> {
             })
             .flatten()
             .collect();
+        let paths = reader.passes.first().map_or(0, |pass| match &pass.cursor {
+            Cursor::Journal(cursor) => cursor.watch_paths().count(),
+            Cursor::File(_) => 0,
+        });
+        let unwatched = matches!(&reader.origin, Origin::Journal(journal) if journal.watches.len() < paths);
         for trouble in troubles {
             self.trouble(trouble);
+        }
+        if unwatched {
+            self.watch_journal(id);
         }
     }
 
