@@ -141,10 +141,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(pass) = passes.iter_mut().find(|pass| pass.id == pass_id) else { return };
         for branch in pass.branches.iter_mut().filter(|branch| !branch.contributed && branch.from.is_none()) {
             let counts = std::mem::take(&mut branch.counts);
-            for flow in flows.iter_mut() {
-                if flow.source == branch.id && branch.targets.contains(flow.bit) {
-                    flow.read_to(None, pass.at, &counts, branch.newest);
-                }
+            for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
+                flow.read_to(None, pass.at, &counts, branch.newest);
             }
         }
         match ended {
@@ -187,10 +185,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
             let Some(branch) = pass.branches.get_mut(*branch as usize) else { continue };
             branch.contributed = false;
             let counts = std::mem::take(&mut branch.counts);
-            for flow in flows.iter_mut() {
-                if flow.source == branch.id && branch.targets.contains(flow.bit) {
-                    flow.read_to(Some(sealing.id), pass.at, &counts, branch.newest);
-                }
+            for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
+                flow.read_to(Some(sealing.id), pass.at, &counts, branch.newest);
             }
             parts.push(Part { reader: *reader, source: branch.id, end: pass.at, counts });
         }

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     batch_set::OpenIndex,
-    flow::Flow,
+    flow::{Flow, FlowState},
     identity::{Identity, Marks},
     target::TargetSet,
 };
@@ -199,6 +199,14 @@ impl Reader {
     pub fn is_behind(&self, targets: TargetSet) -> bool {
         let busy = |pass: &Pass| !matches!(pass.state, PassState::Idle { .. }) && pass.targets.intersects(targets);
         self.passes.iter().any(busy)
+    }
+}
+
+impl Branch {
+    /// Whether lines read in this branch of pass `pass` are read for `flow`. One that was rewound since (a batch came
+    /// back) is not: its position must not move over what it reads again.
+    pub fn serves(&self, pass: u32, flow: &Flow) -> bool {
+        flow.source == self.id && self.targets.contains(flow.bit) && flow.state == FlowState::Reading { pass }
     }
 }
 
