@@ -147,6 +147,22 @@ fn batches_that_fill_together_are_sealed_together() {
     world.until(LONG, |world| names.iter().all(|name| sorted(world, name).len() == 60));
 }
 
+/// A rotated file that cannot be read must not stop the one that followed it.
+#[test]
+fn a_file_that_fails_does_not_stop_its_successor() {
+    let mut world = World::new(114, &["a"]);
+    append(&world, LOG, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    world.disk.fail_reads(LOG, true);
+    append(&world, LOG, 10..20);
+    world.turns(20);
+    world.disk.rename(LOG, format!("{LOG}.1")).expect("renamed");
+    append(&world, LOG, 20..30);
+    world.until(LONG, |world| world.stored("a").contains(&29));
+    world.disk.fail_reads(&format!("{LOG}.1"), false);
+    world.until(LONG, |world| sorted(world, "a") == all(0..30));
+}
+
 /// A level filter at one target and none at another: both ledgers balance over a returned batch.
 #[test]
 fn a_returned_batch_leaves_the_ledgers_whole() {
@@ -165,4 +181,23 @@ fn a_returned_batch_leaves_the_ledgers_whole() {
     assert_eq!(sorted(&world, "b").len(), 500);
     assert_eq!((world.totals("b").filtered, world.totals("b").delivered), (1_500, 500));
     assert_eq!(world.report().map(|report| report.imbalances), Some(0));
+}
+
+/// What credit a slow target has must not go to the same few files each turn.
+#[test]
+fn a_quiet_file_gets_its_turn_at_a_slow_target_beside_flooding_ones() {
+    let mut world = World::new(120, &["a"]);
+    let path = |file: u64| format!("/var/log/app/f{file}.log");
+    for file in 0..20 {
+        append(&world, &path(file), file * 100_000..file * 100_000 + 50_000);
+    }
+    world.disk.append("/var/log/app/quiet.log", b"").expect("written");
+    world.turns(3);
+    append(&world, "/var/log/app/quiet.log", 9_000_000..9_000_001);
+    let before = world.lane.as_ref().map_or(0, |lane| lane.carried_bytes());
+    world.until(LONG, |world| world.stored("a").contains(&9_000_000));
+    let between = world.lane.as_ref().map_or(0, |lane| lane.carried_bytes()) - before;
+    // One share for each of the others, and what was on its way already.
+    let bound = 2 * (21 * limits::TURN_BYTES + limits::QUEUE_BYTES_MIN) as u64;
+    assert!(between < bound, "{between} bytes went first");
 }
