@@ -92,6 +92,8 @@ pub const SOURCES_MAX: usize = 1024;
 pub const FLOWS_MAX: usize = 32_768;
 /// Bytes one pass may carry in one turn before the next pass has its turn.
 pub const TURN_BYTES: usize = CHUNK_BYTES;
+/// Bytes all passes together may carry in one turn: what settles, changes or is due waits no longer than that.
+pub const ROUND_BYTES: u64 = 16 * TURN_BYTES as u64;
 /// Longest a lane sleeps without looking at the world.
 pub const TURN_SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Orders waiting for one lane.

@@ -108,6 +108,12 @@ impl BatchSet {
         (0..self.open.len()).filter(|at| is_due(&self.open[*at])).map(|at| at as OpenIndex).collect()
     }
 
+    /// Open batches that must be sealed before the next record. One record may fill several.
+    pub fn full(&self) -> Vec<OpenIndex> {
+        let is_full = |open: &OpenBatch| open.since.is_some() && open.content.is_full();
+        (0..self.open.len()).filter(|at| is_full(&self.open[*at])).map(|at| at as OpenIndex).collect()
+    }
+
     /// Open batches this reader's branches have lines in.
     pub fn contributed_by(&self, reader: u32) -> Vec<OpenIndex> {
         let is_in = |open: &OpenBatch| open.contributors.iter().any(|contributor| contributor.reader == reader);

@@ -32,8 +32,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
     pub(super) fn apply(&mut self, plan: Arc<Plan>) {
         self.seal_all();
         self.targets.apply(&plan);
-        self.plan = plan;
-        self.close_targets();
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.close_targets(&before);
         self.update_files();
         self.update_journals();
         self.batches.close_all();
@@ -61,34 +61,33 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// Ends the flows of targets that are no longer in the plan.
-    fn close_targets(&mut self) {
-        let gone: Vec<(u8, String)> = (self.targets.iter())
-            .filter(|(_, target)| self.plan.target(target.plan.id).is_none())
-            .map(|(bit, target)| (bit, target.plan.name.clone()))
-            .collect();
+    fn close_targets(&mut self, before: &Plan) {
         let forget = self.absent_is_deleted();
-        for (bit, name) in gone {
-            let mut closed = Totals::default();
-            let mut outstanding = 0;
-            for reader in self.readers.values_mut() {
-                let key = reader.key;
-                for flow in reader.flows.extract_if(.., |flow| flow.bit == bit) {
-                    closed.add(flow.totals());
-                    outstanding += flow.in_flight();
-                    if forget {
-                        self.checkpoint.forget(&Key { reader: key, source: flow.source, target: flow.target });
-                    }
+        let mut closed: BTreeMap<ObjectId, (Totals, u64)> = BTreeMap::new();
+        for reader in self.readers.values_mut() {
+            // By identity, not by bit: that of a target with nothing in flight is somebody else's by now.
+            for flow in reader.flows.extract_if(.., |flow| self.plan.target(flow.target).is_none()) {
+                let (totals, outstanding) = closed.entry(flow.target).or_default();
+                totals.add(flow.totals());
+                *outstanding += flow.in_flight();
+                let key = Key { reader: reader.key, source: flow.source, target: flow.target };
+                if forget {
+                    self.checkpoint.forget(&key);
+                } else {
+                    let (position, totals, newest) = (flow.settled(), *flow.totals(), flow.newest());
+                    self.checkpoint.put(key, Content::Flow { position, totals, newest });
                 }
                 reader.regroup = true;
             }
-            if closed.read > 0 || outstanding > 0 {
-                tracing::info!(
-                    target = name,
-                    delivered = closed.delivered,
-                    dropped_target_deleted = outstanding,
-                    "target deleted, its ledger is closed"
-                );
-            }
+        }
+        for (target, (totals, outstanding)) in closed.into_iter().filter(|_| forget) {
+            let name = before.target(target).map_or("?", |target| target.name.as_str());
+            tracing::info!(
+                target = name,
+                delivered = totals.delivered,
+                dropped_target_deleted = outstanding,
+                "target deleted, its ledger is closed"
+            );
         }
     }
 

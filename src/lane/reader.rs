@@ -8,8 +8,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     batch_set::OpenIndex,
-    flow::Flow,
+    flow::{Flow, FlowState},
     identity::{Identity, Marks},
+    pool::Pool,
     target::TargetSet,
 };
 use crate::{
@@ -197,8 +198,46 @@ impl Reader {
 
     /// Whether a pass that serves one of `targets` has something left to read.
     pub fn is_behind(&self, targets: TargetSet) -> bool {
-        let busy = |pass: &Pass| !matches!(pass.state, PassState::Idle { .. }) && pass.targets.intersects(targets);
+        // One that cannot be read must not stop what came after it.
+        let rests = |state| matches!(state, PassState::Idle { .. } | PassState::Failed { .. });
+        let busy = |pass: &Pass| !rests(pass.state) && pass.targets.intersects(targets);
         self.passes.iter().any(busy)
+    }
+}
+
+impl Pass {
+    /// Whether a read is under way that will make it ready again.
+    pub fn is_waiting(&self) -> bool {
+        match &self.cursor {
+            Cursor::File(cursor) => cursor.is_waiting(),
+            // Has windows of its own, and says so only when it waits.
+            Cursor::Journal(_) => true,
+        }
+    }
+
+    /// Whether it can read without another chunk of the pool.
+    pub fn has_chunk(&self) -> bool {
+        match &self.cursor {
+            Cursor::File(cursor) => cursor.has_chunk(),
+            Cursor::Journal(_) => true,
+        }
+    }
+
+    /// Gives its chunk back; what is left in it is read again.
+    pub fn put_down(&mut self, pool: &mut Pool) {
+        if let Cursor::File(cursor) = &mut self.cursor
+            && let Some(chunk) = cursor.take_chunk()
+        {
+            pool.give_back(chunk);
+        }
+    }
+}
+
+impl Branch {
+    /// Whether lines read in this branch of pass `pass` are read for `flow`. One that was rewound since (a batch came
+    /// back) is not: its position must not move over what it reads again.
+    pub fn serves(&self, pass: u32, flow: &Flow) -> bool {
+        flow.source == self.id && self.targets.contains(flow.bit) && flow.state == FlowState::Reading { pass }
     }
 }
 

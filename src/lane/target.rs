@@ -109,8 +109,12 @@ impl Targets {
             }
         }
         for new in &plan.targets {
-            match self.bit(new.id).and_then(|bit| self.get_mut(bit)) {
-                Some(target) => target.plan = Arc::clone(new),
+            // One that comes back while something of it is in flight has its place still.
+            match self.slots.iter_mut().flatten().find(|target| target.plan.id == new.id) {
+                Some(target) => {
+                    target.plan = Arc::clone(new);
+                    target.removed = false;
+                }
                 None => self.insert(Arc::clone(new)),
             }
         }
@@ -125,12 +129,6 @@ impl Targets {
             None if self.slots.len() < TARGETS_MAX => self.slots.push(Some(target)),
             None => {}
         }
-    }
-
-    /// The bit of a target that is in the plan.
-    pub fn bit(&self, id: ObjectId) -> Option<u8> {
-        let is_it = |slot: &Option<Target>| slot.as_ref().is_some_and(|target| target.plan.id == id && !target.removed);
-        self.slots.iter().position(is_it).map(|at| at as u8)
     }
 
     /// The bit of a target that has something in flight, removed ones included.

@@ -1,6 +1,7 @@
 //! The production lane in the simulated world: told lives first, then lives from a seed.
 
 mod life;
+mod review;
 mod world;
 
 use std::time::Duration;

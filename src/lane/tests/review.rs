@@ -1,0 +1,203 @@
+//! What a hostile reader of the lane thought of: each test is named after what would go wrong.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use super::world::{self, LOG, Mood, World, line};
+use crate::{
+    limits,
+    model::Level,
+    plan::{Format, StartAt, TargetKind},
+    ring::sim::Faults,
+};
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn lines(numbers: Range<u64>) -> String {
+    numbers.map(|number| line(number, "info")).collect()
+}
+
+fn append(world: &World, path: &str, numbers: Range<u64>) {
+    world.disk.append(path, lines(numbers).as_bytes()).expect("written");
+}
+
+fn sorted(world: &World, target: &str) -> Vec<u64> {
+    let mut numbers = world.stored(target);
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+fn all(numbers: Range<u64>) -> Vec<u64> {
+    numbers.collect()
+}
+
+/// Lines read behind a returned batch and not sealed yet must not move the position over it.
+#[test]
+fn what_was_being_filled_while_a_batch_came_back_does_not_hide_it() {
+    let mut world = World::new(101, &["a"]);
+    world.mood("a", Mood::Down);
+    append(&world, LOG, 0..10);
+    world.until(LONG, |world| world.peers.borrow().most_waiting > 0);
+    append(&world, LOG, 10..20);
+    let read = world.lane.as_ref().map_or(0, |lane| lane.carried_bytes());
+    world.until(LONG, |world| world.lane.as_ref().is_some_and(|lane| lane.carried_bytes() > read));
+    world.mood("a", Mood::Returns);
+    world.peers.borrow_mut().answer();
+    world.mood("a", Mood::Acks);
+    world.turns(3);
+    world.until(LONG, World::is_quiet);
+    assert_eq!(sorted(&world, "a"), all(0..20));
+    world.until(LONG, |world| world.totals("a").delivered == 20);
+}
+
+/// There are fewer chunks than files with a backlog.
+#[test]
+fn more_files_than_chunks_are_all_read() {
+    let mut world = World::new(102, &["a"]);
+    let files = 3 * limits::CHUNKS_MAX as u64;
+    for file in 0..files {
+        append(&world, &format!("/var/log/app/f{file}.log"), file * 10_000..(file + 1) * 10_000);
+    }
+    world.until(LONG, |world| sorted(world, "a").len() as u64 == files * 10_000);
+}
+
+/// A dead target must not hold the chunks that the others read with.
+#[test]
+fn a_dead_target_with_many_files_leaves_chunks_to_the_others() {
+    let mut world = World::new(103, &["a", "b"]);
+    world.mood("b", Mood::Down);
+    let files = 2 * limits::CHUNKS_MAX as u64;
+    for file in 0..files {
+        append(&world, &format!("/var/log/app/f{file}.log"), file * 10_000..(file + 1) * 10_000);
+    }
+    world.until(LONG, |world| sorted(world, "a").len() as u64 == files * 10_000);
+    world.mood("b", Mood::Acks);
+    world.until(LONG, |world| sorted(world, "b").len() as u64 == files * 10_000);
+}
+
+/// A new target may take the place (the bit) of one that was removed, and nothing else of it.
+#[test]
+fn a_new_target_inherits_nothing_from_a_removed_one() {
+    let mut world = World::new(108, &["a", "b"]);
+    append(&world, LOG, 0..100);
+    world.until(LONG, |world| world.stored("b").len() == 100 && world.is_quiet());
+    world.plan.targets.pop();
+    world.give_plan();
+    world.turns(5);
+    append(&world, LOG, 100..200);
+    world.until(LONG, |world| world.stored("a").len() == 200 && world.is_quiet());
+    world.plan.targets.push(Arc::new(world::target("c")));
+    world.give_plan();
+    world.turns(5);
+    append(&world, LOG, 200..300);
+    world.until(LONG, |world| world.stored("c").len() >= 100 && world.is_quiet());
+    assert_eq!(world.stored("c"), all(200..300), "a new target starts now");
+    world.until(LONG, |world| world.totals("c").delivered == 100);
+    world.kill();
+    append(&world, LOG, 300..310);
+    world.start();
+    world.until(LONG, |world| world.stored("c").len() >= 110 && world.is_quiet());
+    assert_eq!(world.stored("c"), all(200..310), "and it keeps its own position");
+}
+
+/// A target that is gone for a moment (its document was broken) comes back under its old identity.
+#[test]
+fn a_target_that_comes_back_with_batches_in_flight_goes_on() {
+    let mut world = World::new(109, &["a", "b"]);
+    world.mood("b", Mood::Down);
+    append(&world, LOG, 0..1_000);
+    world.until(LONG, |world| world.stored("a").len() == 1_000 && world.peers.borrow().most_waiting > 0);
+    let with = world.plan.clone();
+    world.plan.targets.pop();
+    world.plan.complaints.push(crate::plan::Complaint {
+        kind: "target".to_owned(),
+        name: "b".to_owned(),
+        text: "broken".to_owned(),
+    });
+    world.give_plan();
+    world.turns(3);
+    world.plan.targets = with.targets;
+    world.plan.complaints.clear();
+    world.give_plan();
+    world.turns(3);
+    world.mood("b", Mood::Acks);
+    append(&world, LOG, 1_000..2_000);
+    world.until(LONG, |world| sorted(world, "b") == all(0..2_000) && world.is_quiet());
+    world.until(LONG, |world| world.totals("b").delivered == 2_000);
+}
+
+/// Many shapes fill at the same record; none may grow past what Loki takes (the world's decoder asserts it).
+#[test]
+fn batches_that_fill_together_are_sealed_together() {
+    let names: Vec<String> = (0..24).map(|number| format!("t{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(112, &names);
+    for name in &names {
+        world.change_target(name, |target| {
+            if let TargetKind::Loki(loki) = &mut target.kind {
+                loki.tenant = Some((*name).to_owned());
+            }
+        });
+    }
+    let long = "x".repeat(250_000);
+    for number in 0..60 {
+        let text = format!("{{\"level\":\"info\",\"msg\":\"{long}\",\"seq\":{number}}}\n");
+        world.disk.append(LOG, text.as_bytes()).expect("written");
+    }
+    world.until(LONG, |world| names.iter().all(|name| sorted(world, name).len() == 60));
+}
+
+/// A rotated file that cannot be read must not stop the one that followed it.
+#[test]
+fn a_file_that_fails_does_not_stop_its_successor() {
+    let mut world = World::new(114, &["a"]);
+    append(&world, LOG, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    world.disk.fail_reads(LOG, true);
+    append(&world, LOG, 10..20);
+    world.turns(20);
+    world.disk.rename(LOG, format!("{LOG}.1")).expect("renamed");
+    append(&world, LOG, 20..30);
+    world.until(LONG, |world| world.stored("a").contains(&29));
+    world.disk.fail_reads(&format!("{LOG}.1"), false);
+    world.until(LONG, |world| sorted(world, "a") == all(0..30));
+}
+
+/// A level filter at one target and none at another: both ledgers balance over a returned batch.
+#[test]
+fn a_returned_batch_leaves_the_ledgers_whole() {
+    let mut world = World::new(119, &["a", "b"]);
+    world.change_target("b", |target| target.min_level = Level::Warn);
+    for step in 0..20u64 {
+        world.mood("b", if step % 3 == 0 { Mood::Returns } else { Mood::Acks });
+        for number in step * 100..(step + 1) * 100 {
+            let level = if number % 4 == 0 { "error" } else { "info" };
+            world.disk.append(LOG, line(number, level).as_bytes()).expect("written");
+        }
+        world.turns(30);
+    }
+    world.mood("b", Mood::Acks);
+    world.until(LONG, |world| world.totals("b").read == 2_000 && world.is_quiet());
+    assert_eq!(sorted(&world, "b").len(), 500);
+    assert_eq!((world.totals("b").filtered, world.totals("b").delivered), (1_500, 500));
+    assert_eq!(world.report().map(|report| report.imbalances), Some(0));
+}
+
+/// What credit a slow target has must not go to the same few files each turn.
+#[test]
+fn a_quiet_file_gets_its_turn_at_a_slow_target_beside_flooding_ones() {
+    let mut world = World::new(120, &["a"]);
+    let path = |file: u64| format!("/var/log/app/f{file}.log");
+    for file in 0..20 {
+        append(&world, &path(file), file * 100_000..file * 100_000 + 50_000);
+    }
+    world.disk.append("/var/log/app/quiet.log", b"").expect("written");
+    world.turns(3);
+    append(&world, "/var/log/app/quiet.log", 9_000_000..9_000_001);
+    let before = world.lane.as_ref().map_or(0, |lane| lane.carried_bytes());
+    world.until(LONG, |world| world.stored("a").contains(&9_000_000));
+    let between = world.lane.as_ref().map_or(0, |lane| lane.carried_bytes()) - before;
+    // One share for each of the others, and what was on its way already.
+    let bound = 2 * (21 * limits::TURN_BYTES + limits::QUEUE_BYTES_MIN) as u64;
+    assert!(between < bound, "{between} bytes went first");
+}
