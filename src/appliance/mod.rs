@@ -1,5 +1,5 @@
-//! The appliance: the only module that sees both planes. It starts them in the order in which they need each other, lets
-//! plans through, and stops them so that nothing is in flight if that can be had in time.
+//! The appliance: the only module that sees both planes. It starts them in the order in which they need each other,
+//! lets plans through, and stops them so that nothing is in flight if that can be had in time.
 //!
 //! Control comes first, since it locks the state directory and has everything that can be refused. Then each lane makes
 //! its ring on its own thread and reads its checkpoint; then egress; only then does a plan go out, to egress before the
@@ -27,8 +27,8 @@ use crate::{
     stats::Board,
 };
 
-/// Descriptors besides the files that are read: sockets, rings, watches, state.
-const DESCRIPTORS_BESIDES: usize = 1024;
+/// Descriptors that suffice for all files that may be read, and besides for sockets, rings, watches and state.
+pub const DESCRIPTORS_WANTED: usize = READERS_MAX + 1024;
 
 /// Runs until SIGINT or SIGTERM, or until a part of it dies.
 ///
@@ -41,8 +41,8 @@ pub fn run(config: NodeConfig) -> Result<(), Fault> {
         .map_err(|error| Fault::io("appliance", &error))?;
     let _inside = runtime.enter();
     let mut signals = Signals::new()?;
-    let allowed = process::raise_descriptor_limit(READERS_MAX + DESCRIPTORS_BESIDES);
-    if allowed < READERS_MAX + DESCRIPTORS_BESIDES {
+    let allowed = process::raise_descriptor_limit(DESCRIPTORS_WANTED);
+    if allowed < DESCRIPTORS_WANTED {
         tracing::warn!("only {allowed} descriptors are allowed; with many files some will not be read (LimitNOFILE)");
     }
     let board = Arc::new(Board::default());

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     model::ObjectId,
-    orders::{Batch, EgressOrder, EgressPort},
+    orders::{Batch, EgressOrder, EgressPort, Wire},
     plan::{Plan, TargetKind, TargetPlan},
     stats::{Board, TargetState},
 };
@@ -102,6 +102,10 @@ impl Hub {
         // A load that finds no way is dropped, and so returned.
         let mut load = Load::new(port, target, batch, &self.halted);
         let Some(route) = state.routes.get(&target) else { return };
+        // Sealed under an older plan: its lane builds it anew.
+        if Wire::of(&route.plan.borrow().kind) != load.batch().wire {
+            return;
+        }
         let Some(credit) = route.credits.get(port_index) else { return };
         if !load.count(credit) {
             tracing::error!(port_index, "defect: a lane has more batches in flight than its credit allows");
@@ -137,7 +141,8 @@ impl Hub {
                 continue;
             }
             match routes.get(&target.id) {
-                Some(route) if speaks_alike(&route.plan.borrow().kind, &target.kind) => {
+                // Of another format: what its task holds goes back to the lanes, to be built anew.
+                Some(route) if Wire::of(&route.plan.borrow().kind) == Wire::of(&target.kind) => {
                     route.plan.send_if_modified(|old| {
                         let changed = old.kind != target.kind;
                         *old = Arc::clone(target);
@@ -177,15 +182,5 @@ impl Hub {
         };
         let credits = (0..self.ports).map(|_| Credit::default()).collect();
         Route { plan, queue, credits, task: task.abort_handle() }
-    }
-}
-
-/// Whether batches sealed for `old` can be sent to `new`: the same kind, and for syslog the same framing. Otherwise
-/// they go back to their lanes, to be built anew.
-fn speaks_alike(old: &TargetKind, new: &TargetKind) -> bool {
-    match (old, new) {
-        (TargetKind::Loki(_), TargetKind::Loki(_)) | (TargetKind::Console(_), TargetKind::Console(_)) => true,
-        (TargetKind::Syslog(old), TargetKind::Syslog(new)) => old.framing == new.framing,
-        (TargetKind::Loki(_) | TargetKind::Syslog(_) | TargetKind::Console(_), _) => false,
     }
 }

@@ -13,7 +13,7 @@ use super::target::{TargetSet, Targets};
 use crate::{
     batch::{Item, Open, Shape},
     limits::BATCH_LINGER,
-    orders::{Batch, Part, Port},
+    orders::{Batch, Part, Port, Wire},
 };
 
 /// Index of an open batch; stable until the next plan.
@@ -60,6 +60,7 @@ pub struct Sealing {
     pub targets: TargetSet,
     pub contributors: Vec<Contributor>,
     sealed: crate::batch::Sealed,
+    wire: Wire,
     tenant: Option<String>,
 }
 
@@ -124,12 +125,13 @@ impl BatchSet {
         open.since.take()?;
         let sealed = open.content.seal();
         self.next_id += 1;
-        let tenant = match &open.shape {
-            Shape::Loki { tenant, .. } => tenant.clone(),
-            Shape::Syslog { .. } | Shape::Console { .. } => None,
+        let (wire, tenant) = match &open.shape {
+            Shape::Loki { tenant, .. } => (Wire::Loki, tenant.clone()),
+            Shape::Syslog { framing, .. } => (Wire::Syslog(*framing), None),
+            Shape::Console { .. } => (Wire::Console, None),
         };
         let contributors = std::mem::take(&mut open.contributors);
-        Some(Sealing { id: self.next_id, targets: open.targets, contributors, sealed, tenant })
+        Some(Sealing { id: self.next_id, targets: open.targets, contributors, sealed, wire, tenant })
     }
 
     /// Puts a sealed batch, with what it settles, into the outbox of each of its targets.
@@ -137,6 +139,7 @@ impl BatchSet {
         let batch = Arc::new(Batch {
             id: sealing.id,
             body: sealing.sealed.body,
+            wire: sealing.wire,
             raw_bytes: sealing.sealed.raw_bytes,
             entries: sealing.sealed.entries,
             tenant: sealing.tenant,

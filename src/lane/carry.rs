@@ -1,7 +1,8 @@
 //! Carrying: read → frame → decode → filter → label → batch, a pass at a time, while there is credit.
 //!
 //! `Lane::carry` decides who may; `records` is the hot loop. It touches nothing but the pass's own state and the open
-//! batches: no allocation, system call or lock for a line. A full batch ends the loop, since sealing needs every reader.
+//! batches: no allocation, system call or lock for a line. A full batch ends the loop, since sealing needs every
+//! reader.
 
 use std::time::Duration;
 
@@ -308,8 +309,8 @@ struct Line<'a> {
     filename: &'a [u8],
 }
 
-/// Counts a record in every branch of its source and adds it to the batches of those whose filter it passes. Answers with
-/// a batch that is full now.
+/// Counts a record in every branch of its source and adds it to the batches of those whose filter it passes. Answers
+/// with a batch that is full now.
 #[inline]
 fn share<R: Ring>(
     hands: &mut Hands<'_, R>,

@@ -1,10 +1,11 @@
 //! Looking for files: what the globs match now, what was rotated away, what a restart left behind.
 //!
-//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a path
-//! of its source is drained to its end under the name it was given. What was made and rotated away unseen (between two
-//! looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
+//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a
+//! path of its source is drained to its end under the name it was given. What was made and rotated away unseen (between
+//! two looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,7 +28,6 @@ use crate::{
     source::file::{
         Found, discover,
         discovery::{is_compressed, is_rotation_of},
-        rotated_siblings,
     },
 };
 
@@ -94,14 +94,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         let first_look = self.discovery.seen.insert(source.id);
         let start = if first_look && !self.is_remembered(source.id) { source.start_at } else { StartAt::Beginning };
-        let at_path = self.note_moves(source.id, &walk.found);
+        self.note_moves(source.id, &walk.found);
+        self.open_rotated(source, input, &walk.directories, &walk.found);
         if first_look {
-            self.open_left_behind(source, input, &walk.directories, &walk.found);
+            self.miss(source, &walk.found);
         }
         for found in walk.found {
             if !self.is_open(source.id, &found.meta) {
-                let after = at_path.get(&found.path).copied();
-                let after = after.or_else(|| self.latest_rotation_of(source.id, &found.path));
+                let after = self.latest_rotation_of(source.id, &found.path);
                 self.open(Begin { source: Arc::clone(source), path: found.path, start, draining: false, after });
             }
         }
@@ -109,10 +109,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         walk.directories
     }
 
-    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on, and what was
-    /// rotated away after it is opened. Returns, by path, the reader that stood there before.
-    fn note_moves(&mut self, source: ObjectId, found: &[Found]) -> BTreeMap<PathBuf, u32> {
-        let mut before = BTreeMap::new();
+    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on.
+    fn note_moves(&mut self, source: ObjectId, found: &[Found]) {
         let mut left = Vec::new();
         for reader in self.readers.values_mut().filter(|reader| is_of(reader, source)) {
             let (id, inode) = (reader.id, inode_of(reader));
@@ -124,91 +122,70 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 }
                 None if !file.draining => {
                     file.draining = true;
-                    before.insert(file.path.clone(), id);
-                    left.push((id, file.path.clone(), file.handle));
+                    left.push(id);
                 }
                 None => {}
             }
         }
-        for (reader, path, handle) in left {
+        for reader in left {
             self.look_closely(reader);
-            let Ok(meta) = self.ring.stat(handle) else { continue };
-            let Some(plan) = self.plan.source(source).cloned() else { continue };
-            if let Some(last) = self.open_younger(&plan, &path, &meta, reader) {
-                before.insert(path, last);
-            }
         }
-        before
     }
 
-    /// Opens files rotated away from `live` that are younger than `known` and not open yet, oldest first, each after the
-    /// one before. Returns the last.
-    fn open_younger(&mut self, source: &Arc<SourcePlan>, live: &Path, known: &Meta, after: u32) -> Option<u32> {
-        let mut last = None;
-        for sibling in rotated_siblings(&mut self.ring, live) {
-            let younger = sibling.meta.modified >= known.modified && sibling.meta.inode != known.inode;
-            if younger && !self.is_open(source.id, &sibling.meta) {
-                let begin = Begin {
-                    source: Arc::clone(source),
-                    path: sibling.path,
-                    start: StartAt::Beginning,
-                    draining: true,
-                    after: last.or(Some(after)),
-                };
-                last = self.open(begin).or(last);
-            }
-        }
-        last
-    }
-
-    /// Opens what was rotated away while nothing ran: files the checkpoint knows that no glob matches any more, and files
-    /// made and rotated away unseen, which are younger than the last look.
-    fn open_left_behind(
-        &mut self,
-        source: &Arc<SourcePlan>,
-        input: &FileInput,
-        directories: &[PathBuf],
-        found: &[Found],
-    ) {
+    /// Opens what was rotated away and is not open: files the checkpoint knows (rotated while nothing ran), and files
+    /// made and rotated away unseen, which are younger than the last look. Oldest first, each after the one before.
+    fn open_rotated(&mut self, source: &Arc<SourcePlan>, input: &FileInput, directories: &[PathBuf], found: &[Found]) {
         let Some(last_look) = self.last_look(source.id) else { return };
-        let is_found = |inode: (u64, u64)| found.iter().any(|found| (found.meta.device, found.meta.inode) == inode);
-        let mut missing: BTreeSet<(u64, u64)> = (self.checkpoint.slots())
-            .filter(|slot| slot.key.source == source.id)
-            .filter_map(|slot| match slot.key.reader {
-                ReaderKey::File(identity) => Some((identity.device, identity.inode)),
-                ReaderKey::Journal { .. } => None,
-            })
-            .filter(|inode| !is_found(*inode))
-            .collect();
+        let known = self.known_inodes(source.id);
         let mut left = Vec::new();
         for directory in directories {
             for entry in self.ring.list(directory, READERS_MAX).unwrap_or_default() {
                 let path = directory.join(&entry.name);
-                let Some(live) = live_name(&path, input) else { continue };
+                let Some(live) = live_name(&path, input).filter(|_| !is_compressed(&path)) else { continue };
                 let Ok(meta) = self.ring.stat_path(&path) else { continue };
-                let known = missing.remove(&(meta.device, meta.inode));
-                let unseen = meta.modified.plus(LOOK_SLACK_NANOS) >= last_look && !is_compressed(&path);
-                if meta.regular && !is_found((meta.device, meta.inode)) && (known || unseen) {
+                let unseen = meta.modified.plus(LOOK_SLACK_NANOS) >= last_look;
+                let stands =
+                    found.iter().any(|found| found.meta.inode == meta.inode && found.meta.device == meta.device);
+                let worth = unseen || known.contains(&(meta.device, meta.inode));
+                if meta.regular && worth && !stands && !self.is_open(source.id, &meta) {
                     left.push((live, meta.modified, path));
                 }
             }
         }
-        left.sort();
-        let mut before: Option<(PathBuf, u32)> = None;
+        left.sort_by(|(_, a_modified, a), (_, b_modified, b)| {
+            a_modified.cmp(b_modified).then_with(|| rotation_order(a).cmp(&rotation_order(b)))
+        });
         for (live, _, path) in left {
-            let after = before.as_ref().filter(|(same, _)| *same == live).map(|(_, reader)| *reader);
-            let begin = Begin { source: Arc::clone(source), path, start: StartAt::Beginning, draining: true, after };
-            if let Some(reader) = self.open(begin) {
-                before = Some((live, reader));
-            }
+            let after = self.latest_rotation_of(source.id, &live);
+            self.open(Begin { source: Arc::clone(source), path, start: StartAt::Beginning, draining: true, after });
         }
+    }
+
+    /// Tells of files that were being read and are nowhere any more.
+    fn miss(&mut self, source: &Arc<SourcePlan>, found: &[Found]) {
+        let mut missing = self.known_inodes(source.id);
+        missing.retain(|(device, inode)| {
+            let meta = Meta { device: *device, inode: *inode, ..Meta::default() };
+            !self.is_open(source.id, &meta) && !found.iter().any(|found| found.meta.inode == *inode)
+        });
         if !missing.is_empty() {
             self.trouble(format!(
-                "source {}: {} files that were being read are gone; what was written to them after the last position is lost",
+                "source {}: {} files that were being read are gone; what was written to them after the last position \
+                 is lost",
                 source.name,
                 missing.len()
             ));
         }
+    }
+
+    /// Inodes (by device) of the files the checkpoint knows of a source.
+    fn known_inodes(&self, source: ObjectId) -> BTreeSet<(u64, u64)> {
+        let slots = self.checkpoint.slots().filter(|slot| slot.key.source == source);
+        let inodes = slots.filter_map(|slot| match slot.key.reader {
+            ReaderKey::File(identity) => Some((identity.device, identity.inode)),
+            ReaderKey::Journal { .. } => None,
+        });
+        inodes.collect()
     }
 
     /// When every file of a source that was there was known for certain; kept in the checkpoint.
@@ -246,9 +223,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// The last draining reader (or file being opened) that was rotated away from this path.
     fn latest_rotation_of(&self, source: ObjectId, live: &Path) -> Option<u32> {
+        // One that is still known by its old path was rotated away while it was being read.
         let is_rotation = |path: &Path| {
             let names = path.file_name().zip(live.file_name());
-            path.parent() == live.parent() && names.is_some_and(|(name, live)| is_rotation_of(name, live))
+            path == live
+                || path.parent() == live.parent() && names.is_some_and(|(name, live)| is_rotation_of(name, live))
         };
         let open = self.readers.values().filter(|reader| is_of(reader, source));
         let open = open.filter(|reader| reader.file().is_some_and(|file| file.draining && is_rotation(&file.path)));
@@ -305,6 +284,13 @@ fn inode_of(reader: &Reader) -> Option<(u64, u64)> {
         ReaderKey::File(identity) => Some((identity.device, identity.inode)),
         ReaderKey::Journal { .. } => None,
     }
+}
+
+/// Which of two rotated files that were written last in the same moment is the older: of `log.1` and `log.2` the higher
+/// number, of `log-20260224` and `log-20260225` the earlier date.
+fn rotation_order(path: &Path) -> (Reverse<u32>, &Path) {
+    let number = path.extension().and_then(|ending| ending.to_str()).filter(|ending| ending.len() <= 5);
+    (Reverse(number.and_then(|number| number.parse().ok()).unwrap_or_default()), path)
 }
 
 /// The path a rotated file had when a glob matched it: its name without the marks behind it.

@@ -1,8 +1,9 @@
 //! Grouping flows into passes: by position, never by target.
 //!
-//! Flows that stand at the same place share one walk over their reader. A flow joins at its settled position once nothing
-//! of it is in flight; a target without credit leaves with its flows and walks alone; two passes that meet become one.
-//! Before a pass changes, every batch it has lines in is sealed, so that no line is counted for a flow it was not read for.
+//! Flows that stand at the same place share one walk over their reader. A flow joins at its settled position once
+//! nothing of it is in flight; a target without credit leaves with its flows and walks alone; two passes that meet
+//! become one. Before a pass changes, every batch it has lines in is sealed, so that no line is counted for a flow it
+//! was not read for.
 
 use super::{
     Awaiting, Lane,

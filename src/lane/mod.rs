@@ -1,11 +1,12 @@
 //! The lane: one thread on one core that carries lines from readers to sealed batches, as a plain loop.
 //!
-//! `turn` is the whole story: reap what the kernel has done, settle what targets have answered, obey orders, look for new
-//! files, carry records while there is credit, seal, write the checkpoint, hand over. Nothing in it waits but `reap`, and
-//! nothing is shared: batches leave and verdicts arrive by pointer. Each step has a file of its own; they are all steps of
-//! the one `Lane`, whose state is listed here.
+//! `turn` is the whole story: reap what the kernel has done, settle what targets have answered, obey orders, look for
+//! new files, carry records while there is credit, seal, write the checkpoint, hand over. Nothing in it waits but
+//! `reap`, and nothing is shared: batches leave and verdicts arrive by pointer. Each step has a file of its own; they
+//! are all steps of the one `Lane`, whose state is listed here.
 //!
-//! The order of the last steps is a promise: time marks are in the checkpoint before a batch that relies on them leaves.
+//! The order of the last steps is a promise: time marks are in the checkpoint before a batch that relies on them
+//! leaves.
 
 pub mod batch_set;
 mod carry;
@@ -69,8 +70,8 @@ pub struct LaneHandle {
 }
 
 impl LaneHandle {
-    /// Gives an order; an older one that was not obeyed yet is pushed out when the queue is full, as a newer plan makes it
-    /// void anyway.
+    /// Gives an order; an older one that was not obeyed yet is pushed out when the queue is full, as a newer plan makes
+    /// it void anyway.
     pub fn order(&self, order: LaneOrder) {
         self.orders.force_push(order);
         self.waker.wake();
@@ -196,7 +197,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.seal_due();
         self.remember();
         self.checkpoint.write(&mut self.ring);
-        self.batches.hand_over(&mut self.port, &self.targets);
+        if self.checkpoint.lets_go(self.now.mono) {
+            self.batches.hand_over(&mut self.port, &self.targets);
+        }
         self.report();
         Ok(Turn::Again)
     }
@@ -218,15 +221,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     fn obey(&mut self) -> Turn {
+        // Of plans that came together only the last counts.
+        let mut newest = None;
         while let Some(order) = self.orders.pop() {
             match order {
-                LaneOrder::Plan(plan) => self.apply(plan),
+                LaneOrder::Plan(plan) => newest = Some(plan),
                 LaneOrder::Drain => {
                     self.draining = true;
                     self.seal_all();
                 }
                 LaneOrder::Halt => return Turn::Halted,
             }
+        }
+        if let Some(plan) = newest {
+            self.apply(plan);
         }
         Turn::Again
     }
@@ -242,7 +250,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// Everything there is has been read and settled.
     pub fn is_idle(&self) -> bool {
-        let rest = |reader: &Box<Reader>| {
+        let rest = |reader: &Reader| {
             !reader.regroup && reader.passes.iter().all(|pass| matches!(pass.state, reader::PassState::Idle { .. }))
         };
         let settled =

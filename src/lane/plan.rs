@@ -112,8 +112,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// An object that is not in the plan was deleted, unless something is complained of: then it may only be broken, and
-    /// its positions are kept until it is mended.
+    /// An object that is not in the plan was deleted, unless something is complained of: then it may only be broken,
+    /// and its positions are kept until it is mended.
     fn absent_is_deleted(&self) -> bool {
         self.plan.complaints.is_empty()
     }

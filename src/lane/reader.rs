@@ -1,8 +1,8 @@
 //! A reader (one file or one journal directory), its passes and the branches of a pass.
 //!
-//! A pass is one walk over the reader, shared by all flows that stand at its position. Within a pass, flows that want the
-//! same lines in the same bytes form a branch: a record is decoded once for each source, filtered and encoded once for
-//! each branch, and counted there; the counts go to the flows when a batch is sealed.
+//! A pass is one walk over the reader, shared by all flows that stand at its position. Within a pass, flows that want
+//! the same lines in the same bytes form a branch: a record is decoded once for each source, filtered and encoded once
+//! for each branch, and counted there; the counts go to the flows when a batch is sealed.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

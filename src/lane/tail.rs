@@ -1,8 +1,8 @@
 //! Noticing growth: hot files are looked at on a short timer, idle ones wait on a one-shot watch.
 //!
-//! Polling every file costs a core at some thousand files, watching every write costs more at a few busy ones; so a file
-//! that grows is polled, and one that has not grown for `TAIL_IDLE` is watched until it does. After a watch is armed the
-//! file is looked at once more, since it may have grown in between.
+//! Polling every file costs a core at some thousand files, watching every write costs more at a few busy ones; so a
+//! file that grows is polled, and one that has not grown for `TAIL_IDLE` is watched until it does. After a watch is
+//! armed the file is looked at once more, since it may have grown in between.
 
 use std::time::Duration;
 
@@ -159,8 +159,16 @@ impl<R: Ring, P: Port> Lane<R, P> {
             })
             .flatten()
             .collect();
+        let paths = reader.passes.first().map_or(0, |pass| match &pass.cursor {
+            Cursor::Journal(cursor) => cursor.watch_paths().count(),
+            Cursor::File(_) => 0,
+        });
+        let unwatched = matches!(&reader.origin, Origin::Journal(journal) if journal.watches.len() < paths);
         for trouble in troubles {
             self.trouble(trouble);
+        }
+        if unwatched {
+            self.watch_journal(id);
         }
     }
 

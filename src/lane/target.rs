@@ -1,7 +1,7 @@
 //! Targets as a lane sees them: a bit, a shape and a budget.
 //!
-//! Credit is what a target may still be given: a number of batches and of bytes in flight. A target without credit is not
-//! read for; it never makes the lane wait.
+//! Credit is what a target may still be given: a number of batches and of bytes in flight. A target without credit is
+//! not read for; it never makes the lane wait.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -41,3 +41,12 @@ impl Nanos {
 /// positions of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub u64);
+
+/// How syslog messages are told apart in a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// RFC 6587 §3.4.1, RFC 5425 §4.3: `LENGTH SP MESSAGE`.
+    OctetCounted,
+    /// RFC 6587 §3.4.2; newlines inside a message are escaped.
+    Newline,
+}

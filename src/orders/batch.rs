@@ -4,8 +4,28 @@ use bytes::Bytes;
 
 use crate::{
     model::{ObjectId, Position},
+    plan::{Framing, TargetKind},
     stats::Totals,
 };
+
+/// The format of a batch's bytes: bytes of one are noise to a peer that expects another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    Loki,
+    Syslog(Framing),
+    Console,
+}
+
+impl Wire {
+    /// What a target of this kind understands.
+    pub fn of(kind: &TargetKind) -> Self {
+        match kind {
+            TargetKind::Loki(_) => Self::Loki,
+            TargetKind::Syslog(syslog) => Self::Syslog(syslog.framing),
+            TargetKind::Console(_) => Self::Console,
+        }
+    }
+}
 
 /// Bytes ready for the wire, built once for every flow that wants the same bytes.
 #[derive(Debug)]
@@ -14,6 +34,8 @@ pub struct Batch {
     pub id: u64,
     /// Compressed (Loki) or framed (syslog) bytes.
     pub body: Bytes,
+    /// What `body` was made for: its target may have become another kind since.
+    pub wire: Wire,
     /// Size before compression, in bytes: what credit is counted in.
     pub raw_bytes: usize,
     /// Lines inside.
@@ -51,7 +73,8 @@ pub enum Outcome {
     Acked,
     /// The target will never take (some of) it.
     Refused(Refusal),
-    /// The target is gone or disabled; the batch was not delivered and must be read again when it returns.
+    /// The target is gone, disabled or of another kind now; the batch was not delivered and must be read again when it
+    /// returns.
     Returned,
 }
 

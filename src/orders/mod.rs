@@ -5,7 +5,7 @@
 pub mod batch;
 pub mod handoff;
 
-pub use batch::{Batch, Outcome, Part, Refusal, Verdict};
+pub use batch::{Batch, Outcome, Part, Refusal, Verdict, Wire};
 pub use handoff::{EgressPort, LanePort, Port, handoff};
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub use crate::model::Framing;
 use crate::model::{Level, ObjectId};
 
 /// One target, ready for egress.
@@ -40,7 +41,8 @@ pub struct LokiPlan {
     pub tls: Option<Arc<TlsBundle>>,
     pub auth: Option<Auth>,
     pub tenant: Option<String>,
-    pub headers: Vec<(String, String)>,
+    /// Values may hold tokens.
+    pub headers: Vec<(String, Secret)>,
     pub timeout: Duration,
 }
 
@@ -72,14 +74,6 @@ pub struct SyslogPlan {
 pub enum Protocol {
     Tcp,
     Tls,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Framing {
-    /// RFC 6587 §3.4.1, RFC 5425 §4.3: `LENGTH SP MESSAGE`.
-    OctetCounted,
-    /// RFC 6587 §3.4.2; newlines inside a message are escaped.
-    Newline,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Sources: where records come from. One cursor type per kind of reader, all stepping the same way.
 //!
 //! A cursor walks one reader from a position and hands out records that borrow from its window. It never waits: when
-//! bytes are not in memory it submits one `Op::Read` under the token it was given and says `Pending`; the lane brings the
-//! completion back with `complete` and steps again.
+//! bytes are not in memory it submits one `Op::Read` under the token it was given and says `Pending`; the lane brings
+//! the completion back with `complete` and steps again.
 
 pub mod file;
 pub mod journal;
@@ -13,7 +13,6 @@ use crate::model::Record;
 
 /// One step of a cursor.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "made once per step and borrowed from; a box would allocate per line")]
 pub enum Next<'a> {
     Record(Record<'a>),
     /// A read is under way; step again after its completion.

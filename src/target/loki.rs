@@ -58,7 +58,7 @@ impl Head {
             let name =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| Fault::invalid(&place, "is not a header name"))?;
             // A header may hold a token: never to be shown by whoever prints a request.
-            let mut secret = value(&place, text)?;
+            let mut secret = value(&place, text.reveal())?;
             secret.set_sensitive(true);
             headers.insert(name, secret);
         }
@@ -182,7 +182,7 @@ mod tests {
             tls: None,
             auth: None,
             tenant: Some("target".to_owned()),
-            headers: vec![("X-Extra".to_owned(), "1".to_owned())],
+            headers: vec![("X-Extra".to_owned(), Secret::new("1".to_owned()))],
             timeout: Duration::from_secs(30),
         }
     }

@@ -170,7 +170,7 @@ fn auth(document: &TargetDocument, findings: &mut Findings<'_>) -> Option<Auth> 
     }
 }
 
-fn headers(document: &TargetDocument, findings: &mut Findings<'_>) -> Vec<(String, String)> {
+fn headers(document: &TargetDocument, findings: &mut Findings<'_>) -> Vec<(String, Secret)> {
     for (name, value) in &document.headers {
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
             findings.add("headers", format!("`headers` {name:?} is not a header name"));
@@ -183,7 +183,7 @@ fn headers(document: &TargetDocument, findings: &mut Findings<'_>) -> Vec<(Strin
             findings.add("headers", format!("`headers.{name}` has a control character in it"));
         }
     }
-    document.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    document.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect()
 }
 
 fn timeout(text: Option<&str>, findings: &mut Findings<'_>) -> Duration {

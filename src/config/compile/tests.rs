@@ -186,6 +186,19 @@ fn a_loki_target_in_full() {
 }
 
 #[test]
+fn no_secret_of_a_target_is_in_its_debug_text() {
+    for auth in [json!({"basicAuth": {"username": "u", "password": "hunter2"}}), json!({"bearerToken": "hunter2"})] {
+        let mut body = json!({"name": "l", "type": "LOKI", "url": "http://l/push", "headers": {"X-Token": "hunter2"}});
+        body.as_object_mut().expect("an object").extend(auth.as_object().expect("an object").clone());
+        let target = target(body);
+        let TargetKind::Loki(loki) = &target.kind else { panic!("loki") };
+        assert!(loki.auth.is_some() && loki.headers[0].1.reveal() == "hunter2");
+        let text = format!("{target:?} {target:#?}");
+        assert!(text.contains("X-Token") && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
 fn syslog_defaults_follow_the_protocol() {
     let plain = target(json!({"name": "s", "type": "rsyslog", "address": "siem"}));
     let TargetKind::Syslog(syslog) = &plain.kind else { panic!("syslog") };

@@ -49,7 +49,7 @@ impl Bench {
 
     fn send(&self, id: u64, body: &'static str) {
         let body = Bytes::from_static(body.as_bytes());
-        let batch = Batch { id, raw_bytes: body.len(), body, entries: 1, tenant: None, parts: Vec::new() };
+        let batch = batch(id, Wire::Console, body);
         let load = Load::new(&self.port, ObjectId(1), Arc::new(batch), &self.halted);
         self.queue.send(load).expect("a task");
     }

@@ -11,7 +11,11 @@ mod syslog;
 mod syslog_peer;
 mod tls;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{sync::Notify, time::timeout};
@@ -19,7 +23,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::{Egress, start};
 use crate::{
     model::{Level, ObjectId},
-    orders::{Batch, EgressOrder, LanePort, Outcome, Port, Verdict, handoff},
+    orders::{Batch, EgressOrder, LanePort, Outcome, Port, Verdict, Wire, handoff},
     plan::{Framing, LokiPlan, Output, Plan, Protocol, Route, SyslogPlan, TargetKind, TargetPlan, TlsBundle},
     ring::Waker,
     stats::{Board, TargetReport, TargetState},
@@ -38,6 +42,8 @@ struct Rig {
     revision: u64,
     /// Batches without an answer.
     open: HashSet<u64>,
+    /// What each target of the newest plan understands, as the lane would know it.
+    wires: HashMap<ObjectId, Wire>,
 }
 
 impl Rig {
@@ -47,7 +53,7 @@ impl Rig {
         let (lane, port) = handoff(Waker::new(move || bell.notify_one()));
         let board = Arc::new(Board::default());
         let egress = start(vec![port], Arc::clone(&board)).expect("an egress thread");
-        Self { lane, egress, board, woken, sent: 0, revision: 0, open: HashSet::new() }
+        Self { lane, egress, board, woken, sent: 0, revision: 0, open: HashSet::new(), wires: HashMap::new() }
     }
 
     fn with(targets: Vec<TargetPlan>) -> Self {
@@ -61,6 +67,7 @@ impl Rig {
         let mut plan = Plan::empty("test", "node");
         plan.revision = self.revision;
         plan.targets = targets.into_iter().map(Arc::new).collect();
+        self.wires = plan.targets.iter().map(|target| (target.id, Wire::of(&target.kind))).collect();
         self.egress.order(EgressOrder::Plan(Arc::new(plan)));
     }
 
@@ -70,10 +77,14 @@ impl Rig {
     }
 
     fn send_batch(&mut self, target: u64, body: impl Into<Bytes>, entries: u32, tenant: Option<&str>) -> u64 {
-        let (id, body) = (self.sent, body.into());
+        let wire = self.wires.get(&ObjectId(target)).copied().unwrap_or(Wire::Loki);
+        let sealed = batch(self.sent, wire, body.into());
+        self.submit(target, Batch { entries, tenant: tenant.map(str::to_owned), ..sealed })
+    }
+
+    fn submit(&mut self, target: u64, batch: Batch) -> u64 {
+        let id = batch.id;
         self.sent += 1;
-        let raw_bytes = body.len();
-        let batch = Batch { id, body, raw_bytes, entries, tenant: tenant.map(str::to_owned), parts: Vec::new() };
         self.lane.submit(ObjectId(target), Arc::new(batch)).expect("room in the hand-off ring");
         self.open.insert(id);
         id
@@ -127,6 +138,11 @@ impl Rig {
         let report = self.until(target, |report| report.state == TargetState::Failing).await;
         report.reason.unwrap_or_default()
     }
+}
+
+/// A batch of one entry.
+fn batch(id: u64, wire: Wire, body: Bytes) -> Batch {
+    Batch { id, raw_bytes: body.len(), body, wire, entries: 1, tenant: None, parts: Vec::new() }
 }
 
 fn target(id: u64, kind: TargetKind) -> TargetPlan {

@@ -117,6 +117,23 @@ async fn a_target_that_becomes_another_kind_returns_what_was_sealed_for_the_firs
     assert_eq!(peer.sessions(), [b"a line\n"]);
 }
 
+/// The lane seals under its own plan, which may be older than the one egress has: between the two a target can change
+/// its kind or framing under its name.
+#[tokio::test]
+async fn a_batch_sealed_for_what_its_target_no_longer_speaks_is_returned() {
+    let peer = SyslogPeer::start([]);
+    let mut rig = Rig::with(vec![syslog(1, peer.port)]);
+    for wire in [Wire::Loki, Wire::Console, Wire::Syslog(Framing::Newline)] {
+        let stale = batch(rig.sent, wire, Bytes::from_static(b"noise"));
+        let stale = rig.submit(1, stale);
+        let verdict = rig.verdict().await;
+        assert_eq!((verdict.batch, verdict.outcome), (stale, Outcome::Returned), "{wire:?}");
+    }
+    let line = rig.send(1, "a line\n");
+    rig.expect_acked([line]).await;
+    assert_eq!(peer.sessions(), [b"a line\n"]);
+}
+
 #[tokio::test]
 async fn a_rotated_bundle_moves_the_stream_to_a_new_session_without_a_duplicate() {
     let authority = Authority::new();
@@ -194,10 +211,7 @@ async fn two_lanes_share_a_target_and_each_gets_its_own_verdicts() {
     let mut plan = Plan::empty("test", "node");
     plan.targets = vec![Arc::new(loki(1, peer.port))];
     egress.order(EgressOrder::Plan(Arc::new(plan)));
-    let batch = |id, text: &'static str| {
-        let body = Bytes::from_static(text.as_bytes());
-        Arc::new(Batch { id, raw_bytes: body.len(), body, entries: 1, tenant: None, parts: Vec::new() })
-    };
+    let batch = |id, text: &'static str| Arc::new(batch(id, Wire::Loki, Bytes::from_static(text.as_bytes())));
     first.submit(ObjectId(1), batch(5, "a")).expect("room");
     second.submit(ObjectId(1), batch(5, "b")).expect("room");
     for (lane, woken) in [(&mut first, woken_a), (&mut second, woken_b)] {

@@ -5,10 +5,11 @@
 //!   checkpoint/lane-0.a, .b   all slots, written whole, fsynced, renamed, in turn: survives power loss
 //! ```
 //! A position is written to the live file at once; a synced generation follows at most each
-//! `CHECKPOINT_SYNC_INTERVAL` and never on the lane's thread. On start the newest synced generation and every slot of the
-//! live file that checks are read and the newest of each key counts, so any one file may be missing or torn. A forgotten
-//! key leaves a tombstone in the live file until a generation without it is synced. A file that cannot be written is reported and
-//! tried again with a new inode; the lane goes on, at the price of more duplicates after a crash.
+//! `CHECKPOINT_SYNC_INTERVAL` and never on the lane's thread. On start the newest synced generation and every slot of
+//! the live file that checks are read and the newest of each key counts, so any one file may be missing or torn. A
+//! forgotten key leaves a tombstone in the live file until a generation without it is synced. A file that cannot be
+//! written is reported and tried again with a new inode; the lane goes on, at the price of more duplicates after a
+//! crash.
 
 pub mod slot;
 
@@ -22,7 +23,7 @@ use std::{
 pub use slot::{Content, Key, Slot};
 
 use crate::{
-    limits::{CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
+    limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
     model::{ObjectId, ReaderKey},
     ring::{Completion, Handle, Op, ReadNow, Ring, Token},
 };
@@ -52,6 +53,8 @@ pub struct Checkpoint {
     syncing: bool,
     next_sync: Duration,
     second: bool,
+    /// Since when changes could not be written.
+    failing_since: Option<Duration>,
     /// Why the last write failed, until it succeeds.
     trouble: Option<String>,
 }
@@ -74,6 +77,7 @@ impl Checkpoint {
             syncing: false,
             next_sync: Duration::ZERO,
             second: false,
+            failing_since: None,
             trouble: None,
         };
         let live = checkpoint.path("live");
@@ -159,13 +163,17 @@ impl Checkpoint {
         }
     }
 
-    /// Writes what changed to the live file, and begins a synced generation when one is due. Call before anything leaves
-    /// that relies on it.
+    /// Writes what changed to the live file, and begins a synced generation when one is due. Call before anything
+    /// leaves that relies on it.
     pub fn write<R: Ring>(&mut self, ring: &mut R) {
         if !self.unwritten.is_empty() {
             match self.write_live(ring) {
-                Ok(()) => self.trouble = None,
+                Ok(()) => {
+                    self.trouble = None;
+                    self.failing_since = None;
+                }
                 Err(error) => {
+                    self.failing_since.get_or_insert(ring.now().mono);
                     self.trouble = Some(format!("{}: {error}; positions are not kept", self.path("live").display()));
                     if let Some(handle) = self.live.take() {
                         ring.close(handle);
@@ -176,6 +184,12 @@ impl Checkpoint {
         if self.changed && !self.syncing && ring.now().mono >= self.next_sync {
             self.begin_sync(ring);
         }
+    }
+
+    /// Whether what relies on the last `write` may leave: it is written, or has been impossible to write for so long
+    /// that lines matter more than that a resend after a crash is identical.
+    pub fn lets_go(&self, now: Duration) -> bool {
+        self.failing_since.is_none_or(|since| now >= since + CHECKPOINT_HOLD)
     }
 
     /// Takes the end of a synced generation.

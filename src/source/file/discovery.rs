@@ -87,21 +87,6 @@ fn walk_glob<R: Ring>(ring: &mut R, input: &FileInput, glob: &PathGlob, walk: &m
     }
 }
 
-/// Files in the directory of `live` whose names say that they were rotated away from it: `live.1`, `live-20260224`.
-pub fn rotated_siblings<R: Ring>(ring: &mut R, live: &Path) -> Vec<Found> {
-    let (Some(directory), Some(name)) = (live.parent(), live.file_name()) else { return Vec::new() };
-    let entries = ring.list(directory, READERS_MAX).unwrap_or_default();
-    let mut found = Vec::new();
-    for entry in entries.into_iter().filter(|entry| !entry.directory && is_rotation_of(&entry.name, name)) {
-        let path = directory.join(&entry.name);
-        if let (false, Ok(meta)) = (is_compressed(&path), ring.stat_path(&path)) {
-            found.push(Found { path, meta });
-        }
-    }
-    found.sort_by_key(|found| found.meta.modified);
-    found
-}
-
 /// Whether `name` is `live` with a rotation mark behind it.
 pub fn is_rotation_of(name: &OsStr, live: &OsStr) -> bool {
     let mark = name.as_encoded_bytes().strip_prefix(live.as_encoded_bytes());

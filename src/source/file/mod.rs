@@ -6,6 +6,6 @@ pub mod head;
 pub mod seek;
 
 pub use cursor::FileCursor;
-pub use discovery::{Found, Walk, discover, rotated_siblings};
+pub use discovery::{Found, Walk, discover};
 pub use head::Head;
 pub use seek::{Seek, Want};

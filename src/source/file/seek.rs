@@ -1,8 +1,8 @@
 //! Finds where in a file `startAt` lies, in a few reads.
 //!
-//! Times in a log grow, so the place is bisected: read a little, skip to a line start, ask the decoder for the first time
-//! in sight. What the bisection leaves (less than one read) is skipped line by line later. A format without times has
-//! nothing to bisect by: there the last `UNTIMED_BACKLOG_BYTES` count.
+//! Times in a log grow, so the place is bisected: read a little, skip to a line start, ask the decoder for the first
+//! time in sight. What the bisection leaves (less than one read) is skipped line by line later. A format without times
+//! has nothing to bisect by: there the last `UNTIMED_BACKLOG_BYTES` count.
 
 use memchr::{memchr, memrchr};
 

@@ -16,8 +16,7 @@ use self::header::{escape_param, printable, put_decimal};
 use super::utf8::{Text, boundary};
 use crate::{
     limits::SYSLOG_PART_BYTES_MIN,
-    model::{Level, Nanos},
-    plan::Framing,
+    model::{Framing, Level, Nanos},
     wire::time::rfc3339_micros,
 };
 
