@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     line::{Growing, append_zap},
-    node::{BACKENDS, Node, PATIENCE, in_flight, total},
+    node::{BACKENDS, Node, PATIENCE, in_flight, on_both, total},
     peer,
 };
 
@@ -64,7 +64,7 @@ fn the_command_line_creates_disables_and_narrows_while_it_runs() {
     for sink in [&loki, &other] {
         assert!(sink.wait(PATIENCE, |counters| counters.tally.seen == 1_000));
     }
-    node.await_status("all is settled", |status| in_flight(status) == 0);
+    node.await_status("all is settled", |status| total(status, "other", "delivered") == 1_000);
     // Disabled, it keeps its position and gets nothing; enabled again, it gets what it has missed.
     let before = node.status()["revision"].clone();
     node.cli_ok(&["update", "target", "other", "--enabled=false"]);
@@ -85,15 +85,14 @@ fn the_command_line_creates_disables_and_narrows_while_it_runs() {
         assert_eq!(sink.missing(0..4_000), vec![2_000..3_000]);
         assert_eq!((sink.counters().tally.duplicates, sink.differing()), (0, vec![]));
     }
-    let status = node.await_status("all is settled", |status| in_flight(status) == 0);
-    assert_eq!(total(&status, "loki", "filtered"), 1_000);
+    node.await_status("the ledger has them", |status| total(status, "loki", "filtered") == 1_000);
     node.terminate();
 }
 
 #[test]
 fn a_bundle_replaced_under_its_name_loses_nothing() {
     const LINES: u64 = 100_000;
-    for backend in BACKENDS {
+    on_both(|backend| {
         let authority = peer::authority();
         let siem = peer::syslog(&authority, None, None);
         let mut node = Node::new(backend);
@@ -119,7 +118,7 @@ fn a_bundle_replaced_under_its_name_loses_nothing() {
         assert_eq!((counters.tally.differing, counters.malformed, counters.handshakes_failed), (0, 0, 0), "{backend}");
         // Old sessions are drained, not cut.
         assert_eq!((counters.tally.duplicates, counters.cut_short), (0, 0), "{backend}");
-    }
+    });
 }
 
 #[test]

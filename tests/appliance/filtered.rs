@@ -1,6 +1,6 @@
 //! Gigabytes of lines below the level asked for: the position moves, nothing is held, although the target is dead.
 //!
-//! The short run reads some hundred megabytes on each backend; `CORELANE_FILTERED_GB` asks for more (the soak for 10).
+//! The short run reads 150 MB on each backend; `CORELANE_FILTERED_GB` asks for more (the soak for 10).
 
 use std::{fs, path::Path};
 
@@ -12,12 +12,12 @@ use serde_json::json;
 
 use crate::{
     line::append_zap,
-    node::{BACKENDS, Node, PATIENCE, await_that, in_flight, total},
+    node::{Node, PATIENCE, await_that, in_flight, on_both, total},
     peer,
 };
 
 /// Lines of one file, of about 270 bytes each.
-const FILE_LINES: u64 = 250_000;
+const FILE_LINES: u64 = 100_000;
 /// Bytes the resident set may grow by after the first file.
 const RSS_GROWTH_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes that may be read again after a kill: the head, the look-back and a chunk or two.
@@ -26,10 +26,8 @@ const REREAD_BYTES: u64 = 4 * 1024 * 1024;
 #[test]
 fn filtered_lines_move_the_checkpoint_and_pin_nothing() {
     let bytes = std::env::var("CORELANE_FILTERED_GB")
-        .map_or(400_000_000, |text| text.parse::<u64>().expect("gigabytes") * 1_000_000_000);
-    for backend in BACKENDS {
-        flood(backend, bytes);
-    }
+        .map_or(150_000_000, |text| text.parse::<u64>().expect("gigabytes") * 1_000_000_000);
+    on_both(|backend| flood(backend, bytes));
 }
 
 fn flood(backend: &'static str, bytes: u64) {
@@ -83,11 +81,12 @@ fn killed_it_stands_where_it_stood(node: &mut Node, lines: u64) {
     node.await_status("the totals are back", |status| total(status, "loki", "filtered") == lines);
     let read = read_bytes(node.pid());
     let size = fs::metadata(node.path("logs/app.log")).expect("the log").len();
-    assert!(size > 8 * REREAD_BYTES, "the file is large enough to tell");
+    assert!(size > 5 * REREAD_BYTES, "the file is large enough to tell");
     assert!(read < REREAD_BYTES, "{read} bytes read again of {size}");
 }
 
-/// Bytes a process has read (proc(5): `io`); a ring's reads do not all count there, so the lane's totals are judged too.
+/// Bytes a process has read (proc(5): `io`). A ring's own reads may not count there, but cached bytes are read by
+/// preadv2 on both backends.
 fn read_bytes(pid: u32) -> u64 {
     let text = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("io")).expect("its io");
     let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     line::{MARKER, mix},
-    node::{BACKENDS, Node, PATIENCE, in_flight, total},
+    node::{Node, PATIENCE, in_flight, on_both, total},
     peer,
 };
 
@@ -127,11 +127,13 @@ fn journalctl(directory: &Path) -> Vec<String> {
 
 #[test]
 fn journal_messages_arrive_as_journalctl_shows_them_although_killed() {
-    for (backend, compact) in [(BACKENDS[0], true), (BACKENDS[1], true), (BACKENDS[0], false), (BACKENDS[1], false)] {
-        let seed = crate::kill::seed();
-        println!("{backend}, compact {compact}, seed {seed}");
-        run(backend, compact, seed);
-    }
+    on_both(|backend| {
+        for compact in [true, false] {
+            let seed = crate::kill::seed();
+            println!("{backend}, compact {compact}, seed {seed}");
+            run(backend, compact, seed);
+        }
+    });
 }
 
 fn run(backend: &'static str, compact: bool, seed: u64) {

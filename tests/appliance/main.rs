@@ -6,6 +6,7 @@
 
 mod change;
 mod filtered;
+mod interop;
 mod journal;
 mod kill;
 mod line;

@@ -22,6 +22,16 @@ const LOG_LINES_SHOWN: usize = 40;
 /// The ways to the kernel that every promise holds on.
 pub const BACKENDS: [&str; 2] = ["uring", "poll"];
 
+/// Runs a test on every backend, side by side: what takes the time is waiting for peers.
+pub fn on_both(test: impl Fn(&'static str) + Sync) {
+    thread::scope(|scope| {
+        let test = &test;
+        let runs = BACKENDS.map(|backend| (backend, scope.spawn(move || test(backend))));
+        let failed: Vec<&str> = runs.into_iter().filter_map(|(on, run)| run.join().is_err().then_some(on)).collect();
+        assert!(failed.is_empty(), "failed on {failed:?}; see above");
+    });
+}
+
 /// Waits until `done` gives something.
 pub fn await_some<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     line::{Growing, append_zap},
-    node::{BACKENDS, Node, PATIENCE, await_that, in_flight, total},
+    node::{BACKENDS, Node, PATIENCE, await_that, in_flight, on_both, total},
     peer,
 };
 
@@ -20,7 +20,7 @@ const RSS_SLACK_BYTES: u64 = 24 * 1024 * 1024;
 
 #[test]
 fn sigterm_drains_and_a_restart_sends_nothing_twice() {
-    for backend in BACKENDS {
+    on_both(|backend| {
         let authority = peer::authority();
         let (loki, siem) = (peer::loki(), peer::syslog(&authority, None, None));
         let mut node = Node::new(backend);
@@ -47,13 +47,13 @@ fn sigterm_drains_and_a_restart_sends_nothing_twice() {
         let (at_loki, at_siem) = (loki.counters().tally, siem.counters().tally);
         assert_eq!((at_loki.duplicates, at_loki.differing), (0, 0), "{backend}");
         assert_eq!((at_siem.duplicates, at_siem.differing), (0, 0), "{backend}");
-    }
+    });
 }
 
 #[test]
 fn a_target_that_is_down_holds_nobody_up_and_misses_nothing() {
     const LINES: u64 = 200_000;
-    for backend in BACKENDS {
+    on_both(|backend| {
         let authority = peer::authority();
         let (loki, siem) = (peer::loki(), peer::syslog(&authority, None, None));
         siem.down();
@@ -91,13 +91,13 @@ fn a_target_that_is_down_holds_nobody_up_and_misses_nothing() {
         node.terminate();
         assert_eq!((loki.differing(), siem.differing()), (vec![], vec![]));
         assert_eq!(loki.counters().tally.duplicates, 0, "{backend}: the other target got nothing twice");
-    }
+    });
 }
 
 #[test]
 fn loki_that_refuses_for_now_or_loses_answers_misses_nothing() {
     const LINES: u64 = 100_000;
-    for backend in BACKENDS {
+    on_both(|backend| {
         let loki = peer::loki();
         let mut node = Node::new(backend);
         let log = node.path("logs/app.log");
@@ -131,7 +131,7 @@ fn loki_that_refuses_for_now_or_loses_answers_misses_nothing() {
         assert_eq!(loki.differing(), vec![]);
         assert_eq!(counters.answers.get(&429), Some(&1), "{:?}", counters.answers);
         node.terminate();
-    }
+    });
 }
 
 #[test]

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     line::{Growing, MARKER},
-    node::{BACKENDS, Node, await_some, await_that, in_flight, total},
+    node::{Node, await_some, await_that, in_flight, on_both, total},
     peer,
 };
 
@@ -122,7 +122,7 @@ fn spawn(place: &Path, port: u16) -> Child {
 #[test]
 fn rsyslogd_gets_every_line_although_both_are_killed_and_stopped() {
     const LINES: u64 = 100_000;
-    for backend in BACKENDS {
+    on_both(|backend| {
         let authority = peer::authority();
         let mut rsyslogd = Rsyslogd::start(&authority);
         let mut node = Node::new(backend);
@@ -151,5 +151,5 @@ fn rsyslogd_gets_every_line_although_both_are_killed_and_stopped() {
         assert_eq!(sequence.missing(0..LINES), vec![], "{backend}");
         assert_eq!(sequence.differing(), &[], "{backend}");
         println!("{backend}: {:?}", sequence.tally());
-    }
+    });
 }
