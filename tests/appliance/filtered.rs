@@ -87,7 +87,8 @@ fn killed_it_stands_where_it_stood(node: &mut Node, lines: u64) {
     assert!(read < REREAD_BYTES, "{read} bytes read again of {size}");
 }
 
-/// Bytes a process has read (proc(5): `io`); a ring's reads do not all count there, so the lane's totals are judged too.
+/// Bytes a process has read (proc(5): `io`); a ring's reads do not all count there, so the lane's totals are judged
+/// too.
 fn read_bytes(pid: u32) -> u64 {
     let text = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("io")).expect("its io");
     let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));

@@ -1,8 +1,8 @@
 //! Killed while lines flow: every number arrives at both targets, what comes twice is the same and stays in the window.
 //!
 //! The syslog receiver reads 1 MB/s through a 64 KiB buffer until the last kill, so that each kill finds megabytes in
-//! the queue and in the kernels; then it reads as fast as it can, or the test would take many minutes. The soak keeps it
-//! slow to the end.
+//! the queue and in the kernels; then it reads as fast as it can, or the test would take many minutes. The soak keeps
+//! it slow to the end.
 
 use std::{
     thread,
