@@ -159,7 +159,7 @@ fn a_file_that_fails_does_not_stop_its_successor() {
     world.disk.rename(LOG, format!("{LOG}.1")).expect("renamed");
     append(&world, LOG, 20..30);
     world.until(LONG, |world| world.stored("a").contains(&29));
-    world.disk.fail_reads(&format!("{LOG}.1"), false);
+    world.disk.fail_reads(format!("{LOG}.1"), false);
     world.until(LONG, |world| sorted(world, "a") == all(0..30));
 }
 
