@@ -44,7 +44,7 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
-/// The fields of one record, in the order found, at most `FIELDS_MAX`; further ones are left away.
+/// The fields of one record, in the order given, at most `FIELDS_MAX`; further ones are left away.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     items: [Field<'a>; FIELDS_MAX],
@@ -69,9 +69,64 @@ impl<'a> Fields<'a> {
     pub fn as_slice(&self) -> &[Field<'a>] {
         &self.items[..self.len]
     }
+}
 
+/// The fields a decoder looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldName {
+    Logger,
+    Caller,
+    TraceId,
+    SpanId,
+    RequestId,
+}
+
+impl FieldName {
+    pub const ALL: [Self; 5] = [Self::Logger, Self::Caller, Self::TraceId, Self::SpanId, Self::RequestId];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logger => "logger",
+            Self::Caller => "caller",
+            Self::TraceId => "trace_id",
+            Self::SpanId => "span_id",
+            Self::RequestId => "request_id",
+        }
+    }
+}
+
+/// The values a decoder found, one place for each name: it is made and moved for every line, so it is no list with room
+/// for anything. An empty value is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FoundFields<'a> {
+    values: [&'a [u8]; FieldName::ALL.len()],
+}
+
+impl<'a> FoundFields<'a> {
+    /// Keeps `value` unless there is one already.
+    #[inline]
+    pub fn offer(&mut self, name: FieldName, value: &'a [u8]) {
+        let place = &mut self.values[name as usize];
+        if place.is_empty() {
+            *place = value;
+        }
+    }
+
+    #[inline]
+    pub fn has(&self, name: FieldName) -> bool {
+        !self.values[name as usize].is_empty()
+    }
+
+    #[inline]
     pub fn find(&self, name: &str) -> Option<&'a [u8]> {
-        self.as_slice().iter().find(|field| field.name == name).map(|field| field.value)
+        let name = FieldName::ALL.into_iter().find(|candidate| candidate.as_str() == name)?;
+        Some(self.values[name as usize]).filter(|value| !value.is_empty())
+    }
+
+    /// All that have a value.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'a>> {
+        let fields = FieldName::ALL.map(|name| Field { name: name.as_str(), value: self.values[name as usize] });
+        fields.into_iter().filter(|field| !field.value.is_empty())
     }
 }
 
@@ -86,5 +141,5 @@ pub struct Decoded<'a> {
     /// The message within the frame; the whole frame when there is none apart.
     pub message: &'a [u8],
     /// Only fields worth sending as structured metadata (logger, caller, trace_id …).
-    pub fields: Fields<'a>,
+    pub fields: FoundFields<'a>,
 }
