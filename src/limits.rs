@@ -201,9 +201,13 @@ pub const SESSION_DRAIN: Duration = Duration::from_secs(10);
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long a stopping appliance waits for what is in flight.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
-/// Most bytes (before compression) that can arrive twice for one flow after a crash: what a target's queue may hold,
-/// in flight or being sealed. Duplicates beyond it are a defect; tests hold the appliance to it.
-pub const RESEND_WINDOW_BYTES: usize = BATCHES_IN_FLIGHT_MAX * BATCH_BYTES;
+/// What can arrive twice for one flow after a crash is what its target's `queueBytes` may hold in flight, and so much
+/// more, in bytes before compression: a lane reads on while a whole batch still fits, and the last line of a batch may
+/// reach beyond its mark.
+pub const RESEND_BEYOND_QUEUE_BYTES: usize = FRAME_BYTES_MAX + METADATA_BYTES_MAX;
+/// The same for a target with the queue it has by default: the most that can arrive twice for one flow after a crash.
+/// Duplicates beyond it are a defect; tests hold the appliance to it.
+pub const RESEND_WINDOW_BYTES: usize = QUEUE_BYTES + RESEND_BEYOND_QUEUE_BYTES;
 
 // ---- checkpoint ------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 //! Looking for files: what the globs match now, what was rotated away, what a restart left behind.
 //!
-//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a path
-//! of its source is drained to its end under the name it was given. What was made and rotated away unseen (between two
-//! looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
+//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a
+//! path of its source is drained to its end under the name it was given. What was made and rotated away unseen (between
+//! two looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
 
 use std::{
     cmp::Reverse,
@@ -132,8 +132,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// Opens what was rotated away and is not open: files the checkpoint knows (rotated while nothing ran), and files made
-    /// and rotated away unseen, which are younger than the last look. Oldest first, each after the one before.
+    /// Opens what was rotated away and is not open: files the checkpoint knows (rotated while nothing ran), and files
+    /// made and rotated away unseen, which are younger than the last look. Oldest first, each after the one before.
     fn open_rotated(&mut self, source: &Arc<SourcePlan>, input: &FileInput, directories: &[PathBuf], found: &[Found]) {
         let Some(last_look) = self.last_look(source.id) else { return };
         let known = self.known_inodes(source.id);
@@ -170,7 +170,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         });
         if !missing.is_empty() {
             self.trouble(format!(
-                "source {}: {} files that were being read are gone; what was written to them after the last position is lost",
+                "source {}: {} files that were being read are gone; what was written to them after the last position \
+                 is lost",
                 source.name,
                 missing.len()
             ));

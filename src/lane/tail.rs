@@ -85,7 +85,19 @@ impl<R: Ring, P: Port> Lane<R, P> {
     fn not_grown(&mut self, id: u32) {
         let now = self.now.mono;
         let Some(file) = self.readers.get_mut(&id).and_then(|reader| reader.file_mut()) else { return };
-        let Tail::Hot { grew } = file.tail else { return };
+        let grew = match file.tail {
+            Tail::Hot { grew } => grew,
+            Tail::Idle { .. } if !file.draining => return,
+            // It was idle when it was rotated away: its quiet time begins now, or it would be held for ever.
+            Tail::Idle { watch } => {
+                file.tail = Tail::Hot { grew: now };
+                if let Some(watch) = watch {
+                    self.watching.remove(&watch);
+                    self.ring.unwatch(watch);
+                }
+                return;
+            }
+        };
         if file.draining {
             if now >= grew + ROTATED_QUIET {
                 self.finish(id);

@@ -186,8 +186,8 @@ impl Checkpoint {
         }
     }
 
-    /// Whether what relies on the last `write` may leave: it is written, or has been impossible to write for so long that
-    /// lines matter more than that a resend after a crash is identical.
+    /// Whether what relies on the last `write` may leave: it is written, or has been impossible to write for so long
+    /// that lines matter more than that a resend after a crash is identical.
     pub fn lets_go(&self, now: Duration) -> bool {
         self.failing_since.is_none_or(|since| now >= since + CHECKPOINT_HOLD)
     }
