@@ -99,8 +99,8 @@ pub const TURN_SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Orders waiting for one lane.
 pub const LANE_ORDERS_MAX: usize = 64;
 /// Time marks a reader keeps for records without a time of their own.
-pub const TIME_MARKS_MAX: usize = 16;
-/// Shortest distance between two time marks.
+pub const TIME_MARKS_MAX: usize = 24;
+/// Shortest distance between two time marks. It doubles with every `TIME_MARKS_MAX / 6` marks there are.
 pub const TIME_MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// A target without credit for so long leaves the pass it shares; it replays from its own position later. Until then it
 /// holds up the others of the pass, so this is short: what bridges an outage is the target's queue, not this.

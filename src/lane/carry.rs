@@ -304,7 +304,7 @@ fn meaning<'a>(
         return None;
     }
     if let Some(limit) = source.not_before {
-        if stamp.marked || stamp.time < limit {
+        if limit.leaves_out(record, stamp) {
             return None;
         }
         source.not_before = None;

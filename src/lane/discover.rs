@@ -191,7 +191,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// When every file of a source that was there was known for certain; kept in the checkpoint.
     pub(super) fn last_look(&self, source: ObjectId) -> Option<Nanos> {
         match self.checkpoint.content(&look_key(source)) {
-            Some(Content::Reader { marks }) => marks.first().map(|(_, time)| *time),
+            Some(Content::Reader { marks, .. }) => marks.first().map(|(_, time)| *time),
             _ => None,
         }
     }
@@ -205,7 +205,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         // The very first look may count at once: what was rotated away before it is not meant by `startAt`.
         let first = self.last_look(source).is_none().then_some(self.now.wall);
         if let Some(look) = before.or(first) {
-            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, look)] });
+            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, look)], marked: 0 });
         }
     }
 

@@ -7,9 +7,9 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use super::{
     Awaiting, Lane,
-    checkpoint::{Content, Key},
-    identity::Marks,
-    reader::{FileOrigin, Origin, Reader, Source, Tail},
+    checkpoint::Content,
+    identity::{Marks, marks_key},
+    reader::{FileOrigin, Limit, Origin, Reader, Source, Tail},
 };
 use crate::{
     decode::Decoder,
@@ -199,8 +199,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         {
             self.checkpoint.rename(ReaderKey::File(known), key);
         }
-        let marks = match self.checkpoint.content(&Key { reader: key, source: ObjectId(0), target: ObjectId(0) }) {
-            Some(Content::Reader { marks }) => Marks::new(marks.clone()),
+        let marks = match self.checkpoint.content(&marks_key(key, begin.source.id)) {
+            Some(Content::Reader { marks, marked }) => Marks::new(marks.clone(), *marked),
             _ => Marks::default(),
         };
         let seen = self.checkpoint.knows(&key);
@@ -219,30 +219,32 @@ impl<R: Ring, P: Port> Lane<R, P> {
             after: begin.after,
             head_short: head.is_short(),
         };
+        let limit = limit.map(|time| Limit { time, end: meta.size });
         let sources = vec![Source::new(&begin.source, limit)];
         let mut reader = Reader::new(id, key, Origin::File(origin), sources, Position::file(start), marks);
         reader.next_pass = 0;
         self.readers.insert(id, Box::new(reader));
         self.update_flows(id);
-        self.mend_truncated(id);
+        let furthest = self.readers.get(&id).and_then(|reader| reader.flows.iter().map(|f| f.settled().offset()).max());
+        if furthest.is_some_and(|furthest| furthest > meta.size) {
+            self.mend_truncated(id, furthest.unwrap_or_default());
+        }
     }
 
-    /// A file that is shorter than it was read was truncated: what it holds now is read from its beginning.
-    pub(super) fn mend_truncated(&mut self, id: u32) {
+    /// A file that is shorter than it was (`known` bytes) was truncated: what it holds now is read from its beginning.
+    pub(super) fn mend_truncated(&mut self, id: u32, known: u64) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let path = reader.path();
-        let Some(size) = reader.file().map(|file| file.size) else { return };
-        let heads = reader.passes.iter().map(|pass| pass.at.offset());
-        let furthest = heads.chain(reader.flows.iter().map(|flow| flow.settled().offset())).max().unwrap_or_default();
-        if furthest <= size {
-            return;
-        }
+        let Some(file) = reader.file_mut() else { return };
+        // It has another head now, and is to be known by that.
+        file.head_short = true;
+        let size = file.size;
         reader.unattributed += 1;
         reader.start = Position::file(0);
         reader.marks = Marks::default();
         reader.marks_dirty = true;
         reader.regroup = true;
         self.restart_flows(id);
-        self.trouble(format!("{path}: truncated from {furthest} to {size} bytes; read again from its beginning"));
+        self.trouble(format!("{path}: truncated from {known} to {size} bytes; read again from its beginning"));
     }
 }

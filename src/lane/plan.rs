@@ -14,7 +14,7 @@ use super::{
     flow::{Flow, FlowState},
     group::selectors,
     identity::{Identity, Marks, Span},
-    reader::{Cursor, JournalOrigin, Origin, Reader, Source, reached},
+    reader::{Cursor, JournalOrigin, Limit, Origin, Reader, Source, reached},
     stream::Streams,
 };
 use crate::{
@@ -153,7 +153,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             plans.iter().map(|plan| old.iter().position(|source| source.plan.id == plan.id)).collect();
         let not_before = |at: &Option<usize>, plan: &SourcePlan| match at {
             Some(at) => old[*at].not_before,
-            None => not_before(plan, wall),
+            None => journal_limit(plan, wall),
         };
         reader.sources = plans.iter().zip(&order).map(|(plan, at)| Source::new(plan, not_before(at, plan))).collect();
         reader.sources.truncate(JOURNAL_SOURCES_MAX);
@@ -182,8 +182,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.next_reader += 1;
         let id = self.next_reader;
         let fresh = |plan: &SourcePlan| !self.checkpoint.slots().any(|slot| slot.key.source == plan.id);
-        let sources =
-            plans.iter().map(|plan| Source::new(plan, fresh(plan).then(|| not_before(plan, wall)).flatten())).collect();
+        let sources = plans
+            .iter()
+            .map(|plan| Source::new(plan, fresh(plan).then(|| journal_limit(plan, wall)).flatten()))
+            .collect();
         let origin = JournalOrigin { directories, watches: Vec::new(), next_look: self.now.mono };
         let start = Position::Journal(JournalPosition::default());
         let reader = Reader::new(id, key, Origin::Journal(origin), sources, start, Marks::default());
@@ -287,6 +289,11 @@ pub(super) fn not_before(source: &SourcePlan, wall: Nanos) -> Option<Nanos> {
     }
 }
 
+/// What `startAt` leaves out of a journal a source has never read.
+fn journal_limit(source: &SourcePlan, wall: Nanos) -> Option<Limit> {
+    not_before(source, wall).map(|time| Limit { time, end: u64::MAX })
+}
+
 /// What tells one journal from another.
 fn directory_key(directories: &[PathBuf]) -> u64 {
     let mut joined = Vec::new();
@@ -298,7 +305,7 @@ fn directory_key(directories: &[PathBuf]) -> u64 {
 }
 
 impl Source {
-    pub fn new(plan: &Arc<SourcePlan>, not_before: Option<Nanos>) -> Self {
+    pub fn new(plan: &Arc<SourcePlan>, not_before: Option<Limit>) -> Self {
         Self { plan: Arc::clone(plan), decoder: Decoder::new(plan.format), streams: [None; Level::COUNT], not_before }
     }
 }

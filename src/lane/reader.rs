@@ -9,14 +9,14 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{
     batch_set::OpenIndex,
     flow::{Flow, FlowState},
-    identity::{Identity, Marks},
+    identity::{Identity, Marks, Stamp},
     pool::Pool,
     target::TargetSet,
 };
 use crate::{
     batch::Shape,
     decode::Decoder,
-    model::{Level, Nanos, ObjectId, Position, ReaderKey},
+    model::{Level, Nanos, ObjectId, Position, ReaderKey, Record},
     plan::SourcePlan,
     ring::{Handle, Token, Watch},
     source::{FileCursor, journal::JournalCursor},
@@ -88,8 +88,25 @@ pub struct Source {
     pub decoder: Decoder,
     /// Lane-wide stream numbers by level, given at first use.
     pub streams: [Option<u32>; Level::COUNT],
-    /// Lines older than this, before the first that is not, were there before `startAt`.
-    pub not_before: Option<Nanos>,
+    /// Until the first line that `startAt` means.
+    pub not_before: Option<Limit>,
+}
+
+/// What `startAt` leaves out of a reader that was never seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Lines older than this, before the first that is not, are not meant.
+    pub time: Nanos,
+    /// Lines that end behind this offset were written since and are meant, whatever they say; of a journal none.
+    pub end: u64,
+}
+
+impl Limit {
+    /// Whether a record is left out. The journal's own time counts first: what a line says of itself may be anything.
+    pub fn leaves_out(&self, record: &Record<'_>, stamp: Stamp) -> bool {
+        let is_old = stamp.marked || record.hint.time.unwrap_or(stamp.time) < self.time;
+        is_old && record.end.offset() <= self.end
+    }
 }
 
 /// What a pass walks with.
@@ -194,6 +211,18 @@ impl Reader {
             Origin::File(file) => Some(file),
             Origin::Journal(_) => None,
         }
+    }
+
+    /// What of a file may have been sent and may be sent again, as byte ranges.
+    pub fn sent(&self) -> Vec<(u64, u64)> {
+        let end = |flow: &Flow| match flow.state {
+            FlowState::Reading { pass } => {
+                self.passes.iter().find(|other| other.id == pass).map(|pass| pass.at.offset())
+            }
+            FlowState::Waiting | FlowState::Parked => None,
+        };
+        let range = |flow: &Flow| (flow.settled().offset(), flow.head().offset().max(end(flow).unwrap_or_default()));
+        self.flows.iter().map(range).collect()
     }
 
     /// Whether a pass that serves one of `targets` has something left to read.

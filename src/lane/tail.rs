@@ -62,23 +62,22 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let now = self.now.mono;
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let Some(file) = reader.file_mut() else { return };
-        let shrunk = meta.size < file.size;
-        file.size = meta.size;
+        let known = std::mem::replace(&mut file.size, meta.size);
         let hot = Tail::Hot { grew: now };
         if let Tail::Idle { watch: Some(watch) } = std::mem::replace(&mut file.tail, hot) {
             self.watching.remove(&watch);
             self.ring.unwatch(watch);
         }
-        let head_short = file.head_short;
         for pass in reader.passes.iter_mut() {
             if matches!(pass.state, PassState::Idle { size } if size != meta.size) {
                 pass.state = PassState::Ready;
                 self.ready.push_back((id, pass.id));
             }
         }
-        if shrunk {
-            self.mend_truncated(id);
-        } else if head_short {
+        if meta.size < known {
+            self.mend_truncated(id, known);
+        }
+        if self.readers.get(&id).and_then(|reader| reader.file()).is_some_and(|file| file.head_short) {
             self.hash_head_anew(id, meta);
         }
     }

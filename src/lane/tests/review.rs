@@ -75,6 +75,73 @@ fn a_dead_target_with_many_files_leaves_chunks_to_the_others() {
     world.until(LONG, |world| sorted(world, "b").len() as u64 == files * 10_000);
 }
 
+/// `startAt: since` looks for the first line that is young enough; lines written after the file was found are.
+#[test]
+fn new_lines_without_a_time_flow_under_start_at_since() {
+    let mut world = World::new(104, &["a"]);
+    world.kill();
+    world.disk.append(LOG, b"plain text\nmore of it\n").expect("written");
+    world.change_source(|source| source.start_at = StartAt::Since(Duration::from_secs(3600)));
+    world.start();
+    world.turns(50);
+    for number in 0..10 {
+        world.disk.append(LOG, format!("plain \"seq\":{number}\n").as_bytes()).expect("written");
+    }
+    world.until(LONG, |world| (0..10).all(|number| world.stored("a").contains(&number)));
+}
+
+/// The clock of whoever writes may be wrong by any amount; what is new is new.
+#[test]
+fn new_lines_with_an_old_time_flow_under_start_at_since() {
+    let mut world = World::new(105, &["a"]);
+    world.kill();
+    world.disk.append(LOG, b"{\"ts\":12.5,\"msg\":\"old\",\"seq\":7777}\n").expect("written");
+    world.change_source(|source| source.start_at = StartAt::Since(Duration::from_secs(3600)));
+    world.start();
+    world.turns(50);
+    for number in 0..10 {
+        let text = format!("{{\"ts\":{number}.5,\"msg\":\"uptime\",\"seq\":{number}}}\n");
+        world.disk.append(LOG, text.as_bytes()).expect("written");
+    }
+    world.until(LONG, |world| (0..10).all(|number| world.stored("a").contains(&number)));
+    assert!(!world.stored("a").contains(&7777), "what was there before is older than asked for");
+}
+
+/// A file shorter than at the last look was truncated, however far it had been read.
+#[test]
+fn a_file_truncated_ahead_of_a_slow_target_is_read_from_its_beginning() {
+    let mut world = World::new(106, &["a"]);
+    world.mood("a", Mood::Down);
+    append(&world, LOG, 0..100_000);
+    world.turns(200);
+    world.disk.truncate(LOG, 0).expect("truncated");
+    append(&world, LOG, 100_000..160_000);
+    world.turns(200);
+    world.mood("a", Mood::Acks);
+    world.until(LONG, World::is_quiet);
+    let stored = sorted(&world, "a");
+    let new: Vec<u64> = stored.into_iter().filter(|number| (100_000..160_000).contains(number)).collect();
+    assert_eq!(new.len(), 60_000, "from {:?} on", new.first());
+}
+
+/// After a truncation the file has another head; a restart must know it by that.
+#[test]
+fn a_truncated_file_is_known_again_after_a_restart() {
+    let mut world = World::new(107, &["a"]);
+    append(&world, LOG, 0..1_000);
+    world.until(LONG, |world| world.stored("a").len() == 1_000 && world.is_quiet());
+    world.disk.truncate(LOG, 0).expect("truncated");
+    append(&world, LOG, 1_000..1_500);
+    world.until(LONG, |world| world.stored("a").len() == 1_500 && world.is_quiet());
+    append(&world, LOG, 1_500..1_600);
+    world.until(LONG, |world| world.stored("a").len() == 1_600 && world.is_quiet());
+    world.kill();
+    append(&world, LOG, 1_600..1_700);
+    world.start();
+    world.until(LONG, |world| world.stored("a").len() >= 1_700 && world.is_quiet());
+    assert_eq!(world.stored("a"), all(0..1_700), "nothing twice after a quiet moment");
+}
+
 /// A new target may take the place (the bit) of one that was removed, and nothing else of it.
 #[test]
 fn a_new_target_inherits_nothing_from_a_removed_one() {
@@ -126,6 +193,33 @@ fn a_target_that_comes_back_with_batches_in_flight_goes_on() {
     world.until(LONG, |world| world.totals("b").delivered == 2_000);
 }
 
+/// Two sources may read one file; each has its own lines, times and places.
+#[test]
+fn two_sources_on_one_file_keep_their_own_times() {
+    let mut world = World::new(110, &["a"]);
+    world.change_source(|source| source.format = Format::Unstructured);
+    let mut second = crate::plan::SourcePlan::clone(&world.plan.sources[0]);
+    second.id = world::id("second");
+    second.name = "second".to_owned();
+    world.mood("a", Mood::Mute);
+    append(&world, LOG, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10);
+    // The second source reads the same lines later: at another time.
+    world.turns(200);
+    world.plan.sources.push(Arc::new(second));
+    world.give_plan();
+    world.until(LONG, |world| world.stored("a").len() == 20);
+    world.kill();
+    world.mood("a", Mood::Acks);
+    world.start();
+    world.until(LONG, |world| world.stored("a").len() >= 40 && world.is_quiet());
+    let peers = world.peers.borrow();
+    let mut distinct = peers.stored[&world::id("a")].clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 20, "each resent entry is identical to its first sending");
+}
+
 /// Many shapes fill at the same record; none may grow past what Loki takes (the world's decoder asserts it).
 #[test]
 fn batches_that_fill_together_are_sealed_together() {
@@ -161,6 +255,27 @@ fn a_file_that_fails_does_not_stop_its_successor() {
     world.until(LONG, |world| world.stored("a").contains(&29));
     world.disk.fail_reads(format!("{LOG}.1"), false);
     world.until(LONG, |world| sorted(world, "a") == all(0..30));
+}
+
+/// The times of an untimed source go on for a live target while a dead one pins old marks.
+#[test]
+fn a_dead_target_does_not_stop_the_clock_of_untimed_lines() {
+    let mut world = World::new(118, &["a", "b"]);
+    world.change_source(|source| source.format = Format::Unstructured);
+    world.mood("b", Mood::Down);
+    for number in 0..300 {
+        append(&world, LOG, number..number + 1);
+        let end = world.disk.now().mono + Duration::from_secs(1);
+        while world.disk.now().mono < end {
+            world.turn();
+        }
+    }
+    world.until(LONG, |world| world.stored("a").len() == 300);
+    let late = world.peers.borrow().stored[&world::id("a")].last().map_or(0, |(_, time, _)| *time);
+    let behind = (world.disk.now().wall.0 - late) / 1_000_000_000;
+    assert!(behind < 30, "the last line has a time of {behind} s ago");
+    world.mood("b", Mood::Acks);
+    world.until(LONG, |world| world.stored("b").len() == 300 && world.is_quiet());
 }
 
 /// A level filter at one target and none at another: both ledgers balance over a returned batch.
