@@ -85,10 +85,11 @@ fn every_object_shown_is_good() {
 #[test]
 fn the_promised_numbers_are_those_in_force() {
     let page = include_str!("../docs/delivery.md");
-    let mib = |bytes: usize| format!("{} MiB", bytes >> 20);
+    let kib = |bytes: usize| format!("{} KiB", bytes >> 10);
     let seconds = |time: std::time::Duration| format!("{} s", time.as_secs());
     for (name, value) in [
-        ("RESEND_WINDOW_BYTES", mib(limits::RESEND_WINDOW_BYTES)),
+        ("RESEND_BEYOND_QUEUE_BYTES", kib(limits::RESEND_BEYOND_QUEUE_BYTES)),
+        ("RESEND_WINDOW_BYTES", kib(limits::RESEND_WINDOW_BYTES)),
         ("CHECKPOINT_SYNC_INTERVAL", seconds(limits::CHECKPOINT_SYNC_INTERVAL)),
         ("SYSLOG_SETTLE", seconds(limits::SYSLOG_SETTLE)),
         ("BACKOFF_MAX", seconds(limits::BACKOFF_MAX)),

@@ -7,7 +7,6 @@ use crate::{
     limits,
     model::Level,
     plan::{Format, StartAt, TargetKind},
-    ring::sim::Faults,
 };
 
 const LONG: Duration = Duration::from_secs(600);
