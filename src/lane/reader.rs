@@ -140,6 +140,8 @@ pub struct Pass {
     /// Everything before it has been carried.
     pub at: Position,
     pub state: PassState,
+    /// Since when it has had something to read.
+    pub busy_since: Duration,
     /// By source index.
     pub identities: Vec<Identity>,
     pub branches: Vec<Branch>,
@@ -235,6 +237,12 @@ impl Reader {
 }
 
 impl Pass {
+    /// There is something to read again.
+    pub fn wake(&mut self, now: Duration) {
+        self.state = PassState::Ready;
+        self.busy_since = now;
+    }
+
     /// Whether a read is under way that will make it ready again.
     pub fn is_waiting(&self) -> bool {
         match &self.cursor {

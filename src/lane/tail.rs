@@ -70,7 +70,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         for pass in reader.passes.iter_mut() {
             if matches!(pass.state, PassState::Idle { size } if size != meta.size) {
-                pass.state = PassState::Ready;
+                pass.wake(now);
                 self.ready.push_back((id, pass.id));
             }
         }
@@ -147,7 +147,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 cursor.changed();
             }
             if matches!(pass.state, PassState::Idle { .. }) {
-                pass.state = PassState::Ready;
+                pass.wake(next - JOURNAL_POLL);
                 self.ready.push_back((id, pass.id));
             }
         }
