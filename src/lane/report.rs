@@ -97,9 +97,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     fn flow_report(&self, source: ObjectId, target: ObjectId, sum: Sum) -> Option<FlowReport> {
+        // What other lanes carry stands in our checkpoint as well, as it was when we started.
+        let plan = self.plan.source(source).filter(|plan| self.is_mine(plan))?;
         Some(FlowReport {
             source,
-            source_name: self.plan.source(source)?.name.clone(),
+            source_name: plan.name.clone(),
             target,
             target_name: self.plan.target(target)?.name.clone(),
             totals: sum.totals,

@@ -4,10 +4,15 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use super::world::{self, LOG, Mood, World, line};
 use crate::{
+    lane::checkpoint::{Checkpoint, Content, Key},
     limits,
-    model::Level,
+    model::{Level, Nanos, ObjectId, Position, ReaderKey},
     plan::{Format, StartAt, TargetKind},
-    ring::sim::Faults,
+    ring::{
+        Ring,
+        sim::{Faults, SimWorld},
+    },
+    stats::Totals,
 };
 
 const LONG: Duration = Duration::from_secs(600);
@@ -296,7 +301,7 @@ fn a_file_that_fails_does_not_stop_its_successor() {
     world.disk.rename(LOG, format!("{LOG}.1")).expect("renamed");
     append(&world, LOG, 20..30);
     world.until(LONG, |world| world.stored("a").contains(&29));
-    world.disk.fail_reads(&format!("{LOG}.1"), false);
+    world.disk.fail_reads(format!("{LOG}.1"), false);
     world.until(LONG, |world| sorted(world, "a") == all(0..30));
 }
 
@@ -414,4 +419,51 @@ fn a_quiet_file_gets_its_turn_at_a_slow_target_beside_flooding_ones() {
     // One share for each of the others, and what was on its way already.
     let bound = 2 * (21 * limits::TURN_BYTES + limits::QUEUE_BYTES_MIN) as u64;
     assert!(between < bound, "{between} bytes went first");
+}
+
+/// Thousands of quiet files must not remember their last lines; what comes next is told apart from them all the same.
+#[test]
+fn a_quiet_file_remembers_nothing_and_still_tells_equal_lines_apart() {
+    let mut world = World::new(121, &["a"]);
+    append(&world, LOG, 0..500);
+    world.until(LONG, |world| world.stored("a").len() == 500 && world.is_quiet());
+    let remembered = |world: &World| -> usize {
+        let readers = world.lane.iter().flat_map(|lane| lane.readers.values());
+        let passes = readers.flat_map(|reader| &reader.passes);
+        passes.flat_map(|pass| &pass.identities).map(|identity| identity.remembered()).sum()
+    };
+    assert!(remembered(&world) >= 500);
+    world.until(LONG, |world| remembered(world) == 0);
+    append(&world, LOG, 499..500);
+    world.until(LONG, |world| world.stored("a").len() == 501 && world.is_quiet());
+    let peers = world.peers.borrow();
+    let times: Vec<i64> = peers.stored[&world::id("a")].iter().map(|(_, time, _)| *time).collect();
+    assert_ne!(times[499], times[500]);
+}
+
+/// Each lane reads the records of all; only one of them goes on with each.
+#[test]
+fn a_lane_that_holds_a_copy_of_a_position_does_not_turn_it_back() {
+    let disk = SimWorld::new(122);
+    let place = std::path::Path::new("/state");
+    disk.make_directory(place);
+    let key = Key { reader: ReaderKey::Journal { directory: 7 }, source: ObjectId(1), target: ObjectId(2) };
+    let content = |offset| Content::Flow {
+        position: Position::file(offset),
+        totals: Totals::default(),
+        newest: Nanos::default(),
+    };
+    let mut ring = disk.ring();
+    let mut first = Checkpoint::load(&mut ring, place, 0);
+    first.put(key, content(10));
+    first.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    let mut other = Checkpoint::load(&mut ring, place, 1);
+    assert_eq!(other.content(&key), Some(&content(10)));
+    other.put(Key { source: ObjectId(3), ..key }, content(1));
+    other.write(&mut ring);
+    first.put(key, content(20));
+    first.write(&mut ring);
+    let again = Checkpoint::load(&mut ring, place, 0);
+    assert_eq!(again.content(&key), Some(&content(20)));
 }
