@@ -110,8 +110,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// A new pass that will emit from `at` on; ready, without flows yet.
     fn add_pass(&mut self, id: u32, at: Position) -> u32 {
-        let Some(pass) = self.readers.get(&id).map(|reader| reader.next_pass) else { return 0 };
-        let token = self.token(Awaiting::Pass { reader: id, pass });
+        let Some(reader) = self.readers.get(&id) else { return 0 };
+        let (pass, pooled) = (reader.next_pass, reader.file().is_some());
+        let token = self.token(Awaiting::Pass { reader: id, pass, pooled });
         let now = self.now;
         if let Some(reader) = self.readers.get_mut(&id) {
             reader.next_pass += 1;

@@ -98,6 +98,11 @@ impl Identity {
         Stamp { time: base.plus(moved), marked }
     }
 
+    /// Lines remembered; the look-back reads them again when they were forgotten.
+    pub fn remembered(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
     fn seen(&self, hash: u64) -> Option<u64> {
         self.young.get(&hash).or_else(|| self.old.get(&hash)).copied()
     }
@@ -179,8 +184,8 @@ impl Marks {
         self.list.len() > TIME_MARKS_MAX * 2 / 3
     }
 
-    /// The mark in force at `place`. Makes one if there is none, or the newest is old and nothing was marked at or after
-    /// `place` before: what was sent under a mark is sent again under it. True: the marks changed.
+    /// The mark in force at `place`. Makes one if there is none, or the newest is old and nothing was marked at or
+    /// after `place` before: what was sent under a mark is sent again under it. True: the marks changed.
     pub fn at(&mut self, place: u64, now: Nanos) -> (Nanos, bool) {
         let after = self.list.partition_point(|(from, _)| *from <= place);
         let is_new = place > self.marked;
@@ -212,8 +217,8 @@ impl Marks {
         first > 0
     }
 
-    /// Makes room for another mark by forgetting one that covers nothing of `sent`, the ranges that may be sent again to
-    /// somebody: for one who never got a line, any time will do. Of those, the one nearest to its neighbour goes.
+    /// Makes room for another mark by forgetting one that covers nothing of `sent`, the ranges that may be sent again
+    /// to somebody: for one who never got a line, any time will do. Of those, the one nearest to its neighbour goes.
     /// True: the marks changed.
     pub fn thin(&mut self, sent: &[(u64, u64)]) -> bool {
         let ends = self.list.iter().skip(1).map(|(from, _)| *from);

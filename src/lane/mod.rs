@@ -82,7 +82,12 @@ impl LaneHandle {
 #[derive(Clone, Copy, Debug)]
 enum Awaiting {
     Opening,
-    Pass { reader: u32, pass: u32 },
+    /// `pooled`: the buffer it reads into is a chunk of the pool.
+    Pass {
+        reader: u32,
+        pass: u32,
+        pooled: bool,
+    },
 }
 
 /// Who looks through a watch.

@@ -85,9 +85,10 @@ impl Opening {
 impl<R: Ring, P: Port> Lane<R, P> {
     /// Begins to open a file; the number its reader will have, or `None` if it cannot be opened now.
     pub(super) fn open(&mut self, begin: Begin) -> Option<u32> {
-        let is_draining = |reader: &&Box<Reader>| reader.file().is_some_and(|file| file.draining);
-        let is_crowded =
-            |all: &BTreeMap<u32, Box<Reader>>| all.values().filter(is_draining).count() >= DRAINING_READERS_MAX;
+        let is_draining = |reader: &Reader| reader.file().is_some_and(|file| file.draining);
+        let is_crowded = |all: &BTreeMap<u32, Box<Reader>>| {
+            all.values().filter(|reader| is_draining(reader)).count() >= DRAINING_READERS_MAX
+        };
         if self.readers.len() + self.opening.len() + self.unopened.len() >= READERS_MAX
             || (begin.draining && is_crowded(&self.readers))
         {

@@ -9,7 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{
     batch_set::OpenIndex,
     flow::{Flow, FlowState},
-    identity::{Identity, Marks, Stamp},
+    identity::{Identity, Marks, Span, Stamp},
     pool::Pool,
     target::TargetSet,
 };
@@ -212,6 +212,16 @@ impl Reader {
         match &mut self.origin {
             Origin::File(file) => Some(file),
             Origin::Journal(_) => None,
+        }
+    }
+
+    /// Nothing has come for a while: what its passes remember of the lines before is forgotten, since thousands of
+    /// quiet files remember more than the lane may hold. The look-back reads it again when something comes.
+    pub fn lie_down(&mut self) {
+        let Origin::File(file) = &self.origin else { return };
+        for pass in self.passes.iter_mut().filter(|pass| matches!(pass.state, PassState::Idle { .. })) {
+            pass.cursor = Cursor::File(FileCursor::new(file.handle, pass.at.offset()));
+            pass.identities.iter_mut().for_each(|identity| *identity = Identity::new(Span::Bytes));
         }
     }
 
