@@ -65,6 +65,10 @@ impl Seen {
         self.places.get(&hash).copied()
     }
 
+    fn len(&self) -> usize {
+        self.places.len() + self.fresh.len()
+    }
+
     fn clear(&mut self) {
         self.places.clear();
         self.fresh.clear();
@@ -127,6 +131,11 @@ impl Identity {
         self.remember(hash, place);
         let moved = if twin { self.move_by(place, line.len() as u64, timed.is_some()) } else { 0 };
         Stamp { time: base.plus(moved), marked }
+    }
+
+    /// Lines remembered; the look-back reads them again when they were forgotten.
+    pub fn remembered(&self) -> usize {
+        self.young.len() + self.old.len()
     }
 
     fn seen(&mut self, hash: u64) -> Option<u64> {
@@ -220,8 +229,8 @@ impl Marks {
         self.list.len() > TIME_MARKS_MAX * 2 / 3
     }
 
-    /// The mark in force at `place`. Makes one if there is none, or the newest is old and nothing was marked at or after
-    /// `place` before: what was sent under a mark is sent again under it. True: the marks changed.
+    /// The mark in force at `place`. Makes one if there is none, or the newest is old and nothing was marked at or
+    /// after `place` before: what was sent under a mark is sent again under it. True: the marks changed.
     pub fn at(&mut self, place: u64, now: Nanos) -> (Nanos, bool) {
         let after = self.list.partition_point(|(from, _)| *from <= place);
         let is_new = place > self.marked;
@@ -253,8 +262,8 @@ impl Marks {
         first > 0
     }
 
-    /// Makes room for another mark by forgetting one that covers nothing of `sent`, the ranges that may be sent again to
-    /// somebody: for one who never got a line, any time will do. Of those, the one nearest to its neighbour goes.
+    /// Makes room for another mark by forgetting one that covers nothing of `sent`, the ranges that may be sent again
+    /// to somebody: for one who never got a line, any time will do. Of those, the one nearest to its neighbour goes.
     /// True: the marks changed.
     pub fn thin(&mut self, sent: &[(u64, u64)]) -> bool {
         let ends = self.list.iter().skip(1).map(|(from, _)| *from);

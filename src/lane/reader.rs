@@ -9,7 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{
     batch_set::OpenIndex,
     flow::{Flow, FlowState},
-    identity::{Identity, Marks, Stamp},
+    identity::{Identity, Marks, Span, Stamp},
     pool::Pool,
     target::TargetSet,
 };
@@ -140,6 +140,8 @@ pub struct Pass {
     /// Everything before it has been carried.
     pub at: Position,
     pub state: PassState,
+    /// Since when it has had something to read.
+    pub busy_since: Duration,
     /// By source index.
     pub identities: Vec<Identity>,
     pub branches: Vec<Branch>,
@@ -213,6 +215,16 @@ impl Reader {
         }
     }
 
+    /// Nothing has come for a while: what its passes remember of the lines before is forgotten, since thousands of
+    /// quiet files remember more than the lane may hold. The look-back reads it again when something comes.
+    pub fn lie_down(&mut self) {
+        let Origin::File(file) = &self.origin else { return };
+        for pass in self.passes.iter_mut().filter(|pass| matches!(pass.state, PassState::Idle { .. })) {
+            pass.cursor = Cursor::File(FileCursor::new(file.handle, pass.at.offset()));
+            pass.identities.iter_mut().for_each(|identity| *identity = Identity::new(Span::Bytes));
+        }
+    }
+
     /// What of a file may have been sent and may be sent again, as byte ranges.
     pub fn sent(&self) -> Vec<(u64, u64)> {
         let end = |flow: &Flow| match flow.state {
@@ -235,6 +247,12 @@ impl Reader {
 }
 
 impl Pass {
+    /// There is something to read again.
+    pub fn wake(&mut self, now: Duration) {
+        self.state = PassState::Ready;
+        self.busy_since = now;
+    }
+
     /// Whether a read is under way that will make it ready again.
     pub fn is_waiting(&self) -> bool {
         match &self.cursor {
