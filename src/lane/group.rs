@@ -19,7 +19,7 @@ use crate::{
     ring::{Now, Ring, Token},
     source::{
         FileCursor,
-        journal::{JournalCursor, JournalStart},
+        journal::{JournalCursor, JournalStart, Own},
     },
     stats::Totals,
 };
@@ -116,7 +116,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let now = self.now;
         if let Some(reader) = self.readers.get_mut(&id) {
             reader.next_pass += 1;
-            let new = new_pass(reader, pass, token, at, now);
+            let new = new_pass(reader, pass, token, at, now, &self.own);
             reader.passes.push(new);
             self.ready.push_back((id, pass));
         }
@@ -156,6 +156,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     fn end_passes(&mut self, id: u32) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
+        reader.tally();
         let (keep, end): (Vec<Pass>, Vec<Pass>) =
             std::mem::take(&mut reader.passes).into_iter().partition(|pass| !pass.branches.is_empty());
         reader.passes = keep;
@@ -195,7 +196,7 @@ fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, a
     }
 }
 
-fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now) -> Pass {
+fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own: &Own) -> Pass {
     let (cursor, span) = match &reader.origin {
         Origin::File(file) => (Cursor::File(FileCursor::new(file.handle, at.offset())), Span::Bytes),
         Origin::Journal(journal) => {
@@ -203,7 +204,8 @@ fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now) -> P
                 Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),
                 _ => JournalStart::At(earliest_start(reader), now.wall),
             };
-            let cursor = JournalCursor::new(&journal.directories, selectors(reader), start);
+            let mut cursor = JournalCursor::new(&journal.directories, selectors(reader), start);
+            cursor.spare(own.clone());
             (Cursor::Journal(Box::new(cursor)), Span::Entries)
         }
     };

@@ -43,10 +43,12 @@ use self::{
     stream::Streams, target::Targets,
 };
 use crate::{
-    limits::{LANE_ORDERS_MAX, TURN_SLEEP_MAX},
+    limits::{LANE_ORDERS_MAX, TROUBLE_LOG_INTERVAL, TROUBLES_LOGGED_MAX, TURN_SLEEP_MAX},
     orders::{LaneOrder, Port},
+    os::process::boot_id,
     plan::Plan,
     ring::{Completion, Now, Ring, Token, Waker, Watch},
+    source::journal::Own,
     stats::Board,
 };
 
@@ -133,6 +135,11 @@ pub struct Lane<R, P> {
     next_token: u64,
     happened: Vec<Completion>,
     troubles: VecDeque<String>,
+    /// Troubles logged since, and not logged since they were too many.
+    logged: (Duration, u32),
+    unlogged: u64,
+    /// Whose journal entries are ours.
+    own: Own,
     draining: bool,
     next_report: Duration,
     next_tail: Duration,
@@ -169,6 +176,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
             next_token: 0,
             happened: Vec::new(),
             troubles: VecDeque::new(),
+            logged: (Duration::ZERO, 0),
+            unlogged: 0,
+            own: own(&now),
             draining: false,
             next_report: Duration::ZERO,
             next_tail: Duration::ZERO,
@@ -284,14 +294,38 @@ impl<R: Ring, P: Port> Lane<R, P> {
         token
     }
 
+    /// Logs so often and no more: what goes to the journal may be read back.
+    fn log(&mut self, text: &str) {
+        let lane = self.config.lane;
+        if self.now.mono >= self.logged.0 + TROUBLE_LOG_INTERVAL {
+            self.logged = (self.now.mono, 0);
+            let unlogged = std::mem::take(&mut self.unlogged);
+            if unlogged > 0 {
+                tracing::warn!(lane, "{unlogged} more complaints, not logged one by one");
+            }
+        }
+        if self.logged.1 < TROUBLES_LOGGED_MAX {
+            self.logged.1 += 1;
+            tracing::warn!(lane, "{text}");
+        } else {
+            self.unlogged += 1;
+        }
+    }
+
     fn trouble(&mut self, text: String) {
         if self.troubles.contains(&text) {
             return;
         }
-        tracing::warn!(lane = self.config.lane, "{text}");
+        self.log(&text);
         if self.troubles.len() == crate::limits::TROUBLES_MAX {
             self.troubles.pop_front();
         }
         self.troubles.push_back(text);
     }
+}
+
+/// This process. Where the boot cannot be told, nothing counts as our own.
+fn own(now: &Now) -> Own {
+    let since = u64::try_from(now.wall.0 / 1000).unwrap_or_default();
+    boot_id().map_or_else(|_| Own::default(), |boot_id| Own::new(std::process::id(), boot_id, since))
 }

@@ -16,10 +16,13 @@ use super::{
 use crate::{
     batch::Shape,
     decode::Decoder,
-    model::{Level, Nanos, ObjectId, Position, ReaderKey, Record},
+    model::{JournalPosition, Level, Nanos, ObjectId, Position, ReaderKey, Record},
     plan::SourcePlan,
     ring::{Handle, Token, Watch},
-    source::{FileCursor, journal::JournalCursor},
+    source::{
+        FileCursor,
+        journal::{JournalCounts, JournalCursor},
+    },
     stats::Totals,
 };
 
@@ -37,6 +40,9 @@ pub struct Reader {
     pub marks_dirty: bool,
     /// Lines lost before they could be seen, as an upper bound.
     pub unattributed: u64,
+    /// What became of the entries of a journal, walks that ended included; and its first entry this process read.
+    pub entries: JournalCounts,
+    pub began: Option<JournalPosition>,
     /// Where flows begin that were never seen before.
     pub start: Position,
     /// Flows must be grouped into passes anew.
@@ -178,9 +184,22 @@ impl Reader {
             marks,
             marks_dirty: false,
             unattributed: 0,
+            entries: JournalCounts::default(),
+            began: None,
             start,
             regroup: true,
             next_pass: 0,
+        }
+    }
+
+    /// Takes over what the walks over a journal have counted.
+    pub fn tally(&mut self) {
+        for pass in &mut self.passes {
+            if let Cursor::Journal(cursor) = &mut pass.cursor {
+                self.entries.add(&cursor.take_counts());
+                let earlier = |began: &JournalPosition| self.began.is_none_or(|known| began.realtime < known.realtime);
+                self.began = cursor.began().filter(earlier).or(self.began);
+            }
         }
     }
 

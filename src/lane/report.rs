@@ -7,15 +7,16 @@ use super::{
     Lane,
     checkpoint::Content,
     flow::{Flow, FlowState},
-    reader::{Origin, Pass, PassState, Reader},
+    reader::{Cursor, Origin, Pass, PassState, Reader},
 };
 use crate::{
     limits::REPORT_INTERVAL,
-    model::{Nanos, ObjectId},
+    model::{JournalPosition, Nanos, ObjectId},
     orders::Port,
     os::cpu,
     ring::Ring,
-    stats::{FlowReport, LaneReport, ReaderReport, Totals},
+    source::journal::JournalCounts,
+    stats::{FlowReport, JournalReport, LaneReport, ReaderReport, Totals},
 };
 
 /// What is being summed for one (source, target).
@@ -36,6 +37,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             return;
         }
         self.next_report = self.now.mono + REPORT_INTERVAL;
+        self.readers.values_mut().for_each(|reader| reader.tally());
         let mut troubles: Vec<String> = self.troubles.iter().cloned().collect();
         troubles.extend(self.checkpoint.trouble().map(str::to_owned));
         let imbalances = self.readers.values().flat_map(|reader| &reader.flows).map(|flow| flow.imbalances).sum();
@@ -122,5 +124,19 @@ fn reader_report(reader: &Reader) -> ReaderReport {
         }
         Origin::Journal(_) => (0, false),
     };
-    ReaderReport { source, path: reader.path(), behind_bytes, draining, unattributed: reader.unattributed }
+    let unattributed = reader.unattributed.saturating_add(reader.entries.unattributed);
+    ReaderReport { source, path: reader.path(), behind_bytes, draining, unattributed, journal: journal_report(reader) }
+}
+
+fn journal_report(reader: &Reader) -> Option<JournalReport> {
+    let place = |at: &JournalPosition| (at.seqnum, Nanos::from_micros(at.realtime).unwrap_or_default());
+    // Of several walks the slowest counts: everything up to it was read by all.
+    let positions = reader.passes.iter().filter_map(|pass| match &pass.cursor {
+        Cursor::Journal(cursor) => Some(cursor.position()),
+        Cursor::File(_) => None,
+    });
+    let to = positions.min_by_key(|at| at.realtime)?;
+    let JournalCounts { read, damaged, spoiled, cut, own, repeated, .. } = reader.entries;
+    let from = place(&reader.began.unwrap_or(to));
+    Some(JournalReport { from, to: place(&to), read, damaged, spoiled, cut, own, repeated })
 }

@@ -148,6 +148,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let Origin::Journal(journal) = &mut reader.origin else { return };
         journal.next_look = next;
+        reader.tally();
         for pass in reader.passes.iter_mut() {
             if let Cursor::Journal(cursor) = &mut pass.cursor {
                 cursor.changed();

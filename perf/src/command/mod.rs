@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod generate;
+pub mod journal;
 pub mod sink;
 pub mod usage;
 
