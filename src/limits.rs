@@ -32,6 +32,14 @@ pub const JOURNAL_SOURCES_MAX: usize = 128;
 pub const JOURNAL_WINDOW_BYTES: usize = 256 * KIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
+/// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
+pub const JOURNAL_TEMPLATES_MAX: usize = 1024;
+/// Entries a journal reader remembers, so that one that stands in two files is read once.
+pub const JOURNAL_REMEMBERED_MAX: usize = 65_536;
+/// Entries a file must have left before it is worth asking whether any of them can match.
+pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = 4096;
+/// Values of one field that are looked at for that; of a field with more the entries are read.
+pub const JOURNAL_LOOKUP_VALUES_MAX: u32 = 4096;
 /// Largest decompressed journal field; the size is checked before allocating. Longer ones are truncated and counted.
 pub const JOURNAL_FIELD_BYTES_MAX: usize = MIB;
 /// Journal files of one directory that are listed; a directory with more is complained of.
@@ -119,6 +127,9 @@ pub const SEEK_BYTES: usize = 64 * KIB;
 pub const UNTIMED_BACKLOG_BYTES: u64 = MIB as u64;
 /// Sentences of trouble a lane reports at most.
 pub const TROUBLES_MAX: usize = 32;
+/// Sentences of trouble a lane logs within `TROUBLE_LOG_INTERVAL`; further ones are counted.
+pub const TROUBLES_LOGGED_MAX: u32 = 32;
+pub const TROUBLE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often a journal directory is looked at when no event says so earlier.
 pub const JOURNAL_POLL: Duration = Duration::from_millis(250);
 

@@ -74,6 +74,11 @@ pub enum Verb {
     Check(CheckFlags),
     /// Show what the node does right now
     Status,
+    /// Look into a file of a log system
+    Inspect {
+        #[command(subcommand)]
+        noun: InspectNoun,
+    },
     /// Create a source, target, TLS bundle or token
     Create {
         #[command(subcommand)]
@@ -129,6 +134,15 @@ pub struct RunFlags {
     /// Lanes, each one thread
     #[arg(long)]
     pub lanes: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InspectNoun {
+    /// A systemd journal file: what it holds, and what is wrong with it
+    Journal {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ pub mod check;
 pub mod client;
 pub mod environment;
 pub mod grammar;
+pub mod inspect;
 pub mod object;
 pub mod print;
 pub mod run;
@@ -18,7 +19,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 
-use self::grammar::{Cli, CreateNoun, JwtFlags, Verb};
+use self::grammar::{Cli, CreateNoun, InspectNoun, JwtFlags, Verb};
 use crate::{
     config::compile::amount,
     control::{
@@ -58,6 +59,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Run(flags) => run::run(&flags, access)?,
         Verb::Check(flags) => return check::check(&flags, access),
         Verb::Status => status::status(access)?,
+        Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access.output_format),
         Verb::Create { noun: CreateNoun::Jwt(flags) } => print::out(&format!("{}\n", jwt(&flags, access)?))?,
         Verb::Create { noun: CreateNoun::Object(noun) } => object::create(&noun, access)?,
         Verb::Update { noun } => object::update(&noun, access)?,

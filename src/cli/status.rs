@@ -34,6 +34,9 @@ fn human(status: &Value) -> String {
         out.push('\n');
         out.push_str(&table.render());
     }
+    for line in items(&status["readers"]).iter().filter_map(proof) {
+        out.push_str(&format!("\n{line}\n"));
+    }
     for (noun, next) in [
         ("sources", "no source yet: `corelane create source --help`"),
         ("targets", "no target yet: `corelane create target --help`"),
@@ -121,6 +124,38 @@ fn targets(targets: &Value) -> Table {
         table.row(cells);
     }
     table
+}
+
+/// What can be said of all entries of a journal, in one line.
+fn proof(reader: &Value) -> Option<String> {
+    let journal = reader.get("journal").filter(|journal| !journal.is_null())?;
+    let place = |place: &Value| match &place["time"] {
+        Value::String(time) => format!("seqnum {} ({time})", cell(&place["seqnum"])),
+        _ => "its beginning".to_owned(),
+    };
+    let path = cell(&reader["path"]);
+    let mut line = match journal["read"].as_u64() {
+        None | Some(0) => format!("journal {path}: nothing read yet"),
+        Some(_) => {
+            let gap = reader["unattributed"].as_u64().unwrap_or(0);
+            let damaged = journal["damaged"].as_u64().unwrap_or(0);
+            let all = if gap + damaged == 0 { "every entry" } else { "entries" };
+            format!("journal {path}: {all} from {} to {} read", place(&journal["from"]), place(&journal["to"]))
+        }
+    };
+    for (count, words) in [
+        (&reader["unattributed"], "at most {} vacuumed unread"),
+        (&journal["damaged"], "{} lost to damage"),
+        (&journal["spoiled"], "{} without a damaged field"),
+        (&journal["cut"], "{} cut to 1 MiB"),
+        (&journal["own"], "{} of corelane itself kept back"),
+        (&journal["repeated"], "{} stood in two files"),
+    ] {
+        if let Some(count) = count.as_u64().filter(|count| *count > 0) {
+            line.push_str(&format!("; {}", words.replace("{}", &count.to_string())));
+        }
+    }
+    Some(line)
 }
 
 /// The readers furthest behind.

@@ -158,16 +158,24 @@ impl BatchSet {
         self.in_flight.insert(batch.id, InFlight { batch, outstanding: sealing.targets });
     }
 
-    /// Hands over what the port takes; true when nothing is left.
-    pub fn hand_over<P: Port>(&mut self, port: &mut P, targets: &Targets) -> bool {
-        while let Some((bit, batch)) = self.outbox.pop_front() {
-            let Some(target) = targets.get(bit) else { continue };
-            if let Err(batch) = port.submit(target.plan.id, batch) {
-                self.outbox.push_front((bit, batch));
-                return false;
+    /// Hands over what the port takes. A target gets no more than its share of the verdict ring; the rest, which many
+    /// tenants can make of it, waits here in order.
+    pub fn hand_over<P: Port>(&mut self, port: &mut P, targets: &mut Targets) {
+        let mut is_full = false;
+        for (bit, batch) in std::mem::take(&mut self.outbox) {
+            let Some(target) = targets.get_mut(bit) else { continue };
+            if is_full || !target.has_slot() {
+                self.outbox.push_back((bit, batch));
+                continue;
+            }
+            match port.submit(target.plan.id, batch) {
+                Ok(()) => target.with_port += 1,
+                Err(batch) => {
+                    is_full = true;
+                    self.outbox.push_back((bit, batch));
+                }
             }
         }
-        true
     }
 
     /// Takes one target's verdict on a batch: the batch, so that its parts can be settled.

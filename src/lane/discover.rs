@@ -15,7 +15,7 @@ use std::{
 use super::{
     Lane, Watching,
     checkpoint::{CLOSED, Content, Key, Slot},
-    open::Begin,
+    open::{Begin, Opening},
     plan::not_before,
     reader::Reader,
 };
@@ -94,7 +94,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         let first_look = self.discovery.seen.insert(source.id);
         let start = if first_look && !self.is_remembered(source.id) { source.start_at } else { StartAt::Beginning };
-        self.note_moves(source.id, &walk.found);
+        self.note_moves(source.id, input, &walk.found);
         self.open_rotated(source, input, &walk.directories, &walk.found);
         if first_look {
             self.miss(source, &walk.found);
@@ -109,9 +109,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         walk.directories
     }
 
-    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on.
-    fn note_moves(&mut self, source: ObjectId, found: &[Found]) {
-        let mut left = Vec::new();
+    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on; what the
+    /// source no longer asks for is let go.
+    fn note_moves(&mut self, source: ObjectId, input: &FileInput, found: &[Found]) {
+        let (mut left, mut unasked) = (Vec::new(), Vec::new());
         for reader in self.readers.values_mut().filter(|reader| is_of(reader, source)) {
             let (id, inode) = (reader.id, inode_of(reader));
             let Some(file) = reader.file_mut() else { continue };
@@ -120,6 +121,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                     file.draining = false;
                     file.path.clone_from(&found.path);
                 }
+                None if !file.draining && !input.asks_for(&file.path) => unasked.push(id),
                 None if !file.draining => {
                     file.draining = true;
                     left.push(id);
@@ -129,6 +131,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         for reader in left {
             self.look_closely(reader);
+        }
+        for reader in unasked {
+            self.drop_reader(reader, true);
         }
     }
 
@@ -198,7 +203,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// Remembers the look before this one: what it found is in the checkpoint by now.
     fn remember_look(&mut self, source: ObjectId) {
-        if !self.opening.is_empty() {
+        if self.openings().any(Opening::is_awaited) {
             return;
         }
         let before = self.discovery.looked.insert(source, self.now.wall);
@@ -218,7 +223,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     fn is_open(&self, source: ObjectId, meta: &Meta) -> bool {
         let inode = Some((meta.device, meta.inode));
         self.readers.values().any(|reader| is_of(reader, source) && inode_of(reader) == inode)
-            || self.opening.values().any(|opening| opening.is(source, meta))
+            || self.openings().any(|opening| opening.is(source, meta))
     }
 
     /// The last draining reader (or file being opened) that was rotated away from this path.
@@ -231,7 +236,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         };
         let open = self.readers.values().filter(|reader| is_of(reader, source));
         let open = open.filter(|reader| reader.file().is_some_and(|file| file.draining && is_rotation(&file.path)));
-        let opening = self.opening.values().filter(|opening| opening.rotated_from(source, is_rotation));
+        let opening = self.openings().filter(|opening| opening.rotated_from(source, is_rotation));
         open.map(|reader| reader.id).chain(opening.map(|opening| opening.reader())).max()
     }
 

@@ -80,6 +80,11 @@ impl Flow {
         self.window.back().map_or(self.settled, |entry| entry.end)
     }
 
+    /// Time of the newest line of the oldest batch that waits for a verdict.
+    pub fn waits_since(&self) -> Option<Nanos> {
+        self.window.iter().find(|entry| !entry.settled).map(|entry| entry.newest)
+    }
+
     pub fn totals(&self) -> &Totals {
         &self.totals
     }

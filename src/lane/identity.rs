@@ -65,6 +65,10 @@ impl Seen {
         self.places.get(&hash).copied()
     }
 
+    fn len(&self) -> usize {
+        self.places.len() + self.fresh.len()
+    }
+
     fn clear(&mut self) {
         self.places.clear();
         self.fresh.clear();
@@ -127,6 +131,11 @@ impl Identity {
         self.remember(hash, place);
         let moved = if twin { self.move_by(place, line.len() as u64, timed.is_some()) } else { 0 };
         Stamp { time: base.plus(moved), marked }
+    }
+
+    /// Lines remembered; the look-back reads them again when they were forgotten.
+    pub fn remembered(&self) -> usize {
+        self.young.len() + self.old.len()
     }
 
     fn seen(&mut self, hash: u64) -> Option<u64> {

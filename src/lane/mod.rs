@@ -43,10 +43,12 @@ use self::{
     stream::Streams, target::Targets,
 };
 use crate::{
-    limits::{LANE_ORDERS_MAX, TURN_SLEEP_MAX},
+    limits::{LANE_ORDERS_MAX, TROUBLE_LOG_INTERVAL, TROUBLES_LOGGED_MAX, TURN_SLEEP_MAX},
     orders::{LaneOrder, Port},
+    os::process::boot_id,
     plan::Plan,
     ring::{Completion, Now, Ring, Token, Waker, Watch},
+    source::journal::Own,
     stats::Board,
 };
 
@@ -82,7 +84,12 @@ impl LaneHandle {
 #[derive(Clone, Copy, Debug)]
 enum Awaiting {
     Opening,
-    Pass { reader: u32, pass: u32 },
+    /// `pooled`: the buffer it reads into is a chunk of the pool.
+    Pass {
+        reader: u32,
+        pass: u32,
+        pooled: bool,
+    },
 }
 
 /// Who looks through a watch.
@@ -121,11 +128,18 @@ pub struct Lane<R, P> {
     checkpoint: Checkpoint,
     discovery: Discovery,
     opening: BTreeMap<Token, Opening>,
+    /// Files whose head is to be read as soon as fewer are being opened.
+    unopened: VecDeque<Opening>,
     awaiting: HashMap<Token, Awaiting>,
     watching: HashMap<Watch, Watching>,
     next_token: u64,
     happened: Vec<Completion>,
     troubles: VecDeque<String>,
+    /// Troubles logged since, and not logged since they were too many.
+    logged: (Duration, u32),
+    unlogged: u64,
+    /// Whose journal entries are ours.
+    own: Own,
     draining: bool,
     next_report: Duration,
     next_tail: Duration,
@@ -156,11 +170,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
             checkpoint,
             discovery: Discovery::default(),
             opening: BTreeMap::new(),
+            unopened: VecDeque::new(),
             awaiting: HashMap::new(),
             watching: HashMap::new(),
             next_token: 0,
             happened: Vec::new(),
             troubles: VecDeque::new(),
+            logged: (Duration::ZERO, 0),
+            unlogged: 0,
+            own: own(&now),
             draining: false,
             next_report: Duration::ZERO,
             next_tail: Duration::ZERO,
@@ -184,6 +202,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.ring.reap(wait, &mut self.happened)?;
         self.now = self.ring.now();
         self.settle_completions();
+        self.open_more();
         self.settle_verdicts();
         if self.obey() == Turn::Halted {
             self.halt();
@@ -198,7 +217,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.remember();
         self.checkpoint.write(&mut self.ring);
         if self.checkpoint.lets_go(self.now.mono) {
-            self.batches.hand_over(&mut self.port, &self.targets);
+            self.batches.hand_over(&mut self.port, &mut self.targets);
         }
         self.report();
         Ok(Turn::Again)
@@ -255,7 +274,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         };
         let settled =
             self.readers.values().all(|reader| rest(reader) && reader.flows.iter().all(|flow| flow.is_settled()));
-        settled && self.batches.is_idle() && self.opening.is_empty() && self.orders.is_empty()
+        settled && self.batches.is_idle() && self.openings().next().is_none() && self.orders.is_empty()
     }
 
     /// Bytes carried since the lane began, look-back included.
@@ -275,14 +294,38 @@ impl<R: Ring, P: Port> Lane<R, P> {
         token
     }
 
+    /// Logs so often and no more: what goes to the journal may be read back.
+    fn log(&mut self, text: &str) {
+        let lane = self.config.lane;
+        if self.now.mono >= self.logged.0 + TROUBLE_LOG_INTERVAL {
+            self.logged = (self.now.mono, 0);
+            let unlogged = std::mem::take(&mut self.unlogged);
+            if unlogged > 0 {
+                tracing::warn!(lane, "{unlogged} more complaints, not logged one by one");
+            }
+        }
+        if self.logged.1 < TROUBLES_LOGGED_MAX {
+            self.logged.1 += 1;
+            tracing::warn!(lane, "{text}");
+        } else {
+            self.unlogged += 1;
+        }
+    }
+
     fn trouble(&mut self, text: String) {
-        if self.troubles.back() == Some(&text) {
+        if self.troubles.contains(&text) {
             return;
         }
-        tracing::warn!(lane = self.config.lane, "{text}");
+        self.log(&text);
         if self.troubles.len() == crate::limits::TROUBLES_MAX {
             self.troubles.pop_front();
         }
         self.troubles.push_back(text);
     }
+}
+
+/// This process. Where the boot cannot be told, nothing counts as our own.
+fn own(now: &Now) -> Own {
+    let since = u64::try_from(now.wall.0 / 1000).unwrap_or_default();
+    boot_id().map_or_else(|_| Own::default(), |boot_id| Own::new(std::process::id(), boot_id, since))
 }

@@ -9,17 +9,20 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{
     batch_set::OpenIndex,
     flow::{Flow, FlowState},
-    identity::{Identity, Marks, Stamp},
+    identity::{Identity, Marks, Span, Stamp},
     pool::Pool,
     target::TargetSet,
 };
 use crate::{
     batch::Shape,
     decode::Decoder,
-    model::{Level, Nanos, ObjectId, Position, ReaderKey, Record},
+    model::{JournalPosition, Level, Nanos, ObjectId, Position, ReaderKey, Record},
     plan::SourcePlan,
     ring::{Handle, Token, Watch},
-    source::{FileCursor, journal::JournalCursor},
+    source::{
+        FileCursor,
+        journal::{JournalCounts, JournalCursor},
+    },
     stats::Totals,
 };
 
@@ -37,6 +40,9 @@ pub struct Reader {
     pub marks_dirty: bool,
     /// Lines lost before they could be seen, as an upper bound.
     pub unattributed: u64,
+    /// What became of the entries of a journal, walks that ended included; and its first entry this process read.
+    pub entries: JournalCounts,
+    pub began: Option<JournalPosition>,
     /// Where flows begin that were never seen before.
     pub start: Position,
     /// Flows must be grouped into passes anew.
@@ -140,6 +146,8 @@ pub struct Pass {
     /// Everything before it has been carried.
     pub at: Position,
     pub state: PassState,
+    /// Since when it has had something to read.
+    pub busy_since: Duration,
     /// By source index.
     pub identities: Vec<Identity>,
     pub branches: Vec<Branch>,
@@ -176,9 +184,22 @@ impl Reader {
             marks,
             marks_dirty: false,
             unattributed: 0,
+            entries: JournalCounts::default(),
+            began: None,
             start,
             regroup: true,
             next_pass: 0,
+        }
+    }
+
+    /// Takes over what the walks over a journal have counted.
+    pub fn tally(&mut self) {
+        for pass in &mut self.passes {
+            if let Cursor::Journal(cursor) = &mut pass.cursor {
+                self.entries.add(&cursor.take_counts());
+                let earlier = |began: &JournalPosition| self.began.is_none_or(|known| began.realtime < known.realtime);
+                self.began = cursor.began().filter(earlier).or(self.began);
+            }
         }
     }
 
@@ -213,6 +234,16 @@ impl Reader {
         }
     }
 
+    /// Nothing has come for a while: what its passes remember of the lines before is forgotten, since thousands of
+    /// quiet files remember more than the lane may hold. The look-back reads it again when something comes.
+    pub fn lie_down(&mut self) {
+        let Origin::File(file) = &self.origin else { return };
+        for pass in self.passes.iter_mut().filter(|pass| matches!(pass.state, PassState::Idle { .. })) {
+            pass.cursor = Cursor::File(FileCursor::new(file.handle, pass.at.offset()));
+            pass.identities.iter_mut().for_each(|identity| *identity = Identity::new(Span::Bytes));
+        }
+    }
+
     /// What of a file may have been sent and may be sent again, as byte ranges.
     pub fn sent(&self) -> Vec<(u64, u64)> {
         let end = |flow: &Flow| match flow.state {
@@ -235,6 +266,12 @@ impl Reader {
 }
 
 impl Pass {
+    /// There is something to read again.
+    pub fn wake(&mut self, now: Duration) {
+        self.state = PassState::Ready;
+        self.busy_since = now;
+    }
+
     /// Whether a read is under way that will make it ready again.
     pub fn is_waiting(&self) -> bool {
         match &self.cursor {

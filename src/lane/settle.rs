@@ -39,7 +39,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 self.awaiting.remove(&token);
                 self.opening_read(token, result, buf);
             }
-            Some(Awaiting::Pass { reader, pass }) => {
+            Some(Awaiting::Pass { reader, pass, pooled }) => {
                 let found = self.readers.get_mut(&reader).and_then(|reader| reader.pass_mut(pass));
                 match found {
                     Some(pass) => {
@@ -53,7 +53,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
                     // The pass ended while its read was under way: only now is the buffer ours again.
                     None => {
                         self.awaiting.remove(&token);
-                        self.pool.give_back(buf);
+                        if pooled {
+                            self.pool.give_back(buf);
+                        }
                     }
                 }
             }

@@ -70,7 +70,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         for pass in reader.passes.iter_mut() {
             if matches!(pass.state, PassState::Idle { size } if size != meta.size) {
-                pass.state = PassState::Ready;
+                pass.wake(now);
                 self.ready.push_back((id, pass.id));
             }
         }
@@ -104,11 +104,17 @@ impl<R: Ring, P: Port> Lane<R, P> {
             }
         } else if now >= grew + TAIL_IDLE {
             let (path, handle, size) = (file.path.clone(), file.handle, file.size);
-            // Without a watch (too many, no inotify) the file stays hot: costlier, never deaf.
-            let Ok(watch) = self.ring.watch(&path, WatchKind::ContentOnce) else { return };
+            let Ok(watch) = self.ring.watch(&path, WatchKind::ContentOnce) else {
+                // Without a watch (too many, no inotify) the file stays hot: costlier, never deaf. Asked again later.
+                file.tail = Tail::Hot { grew: now };
+                return;
+            };
             self.watching.insert(watch, Watching::Reader(id));
-            if let Some(file) = self.readers.get_mut(&id).and_then(|reader| reader.file_mut()) {
-                file.tail = Tail::Idle { watch: Some(watch) };
+            if let Some(reader) = self.readers.get_mut(&id) {
+                reader.lie_down();
+                if let Some(file) = reader.file_mut() {
+                    file.tail = Tail::Idle { watch: Some(watch) };
+                }
             }
             if let Ok(meta) = self.ring.stat(handle)
                 && meta.size != size
@@ -142,12 +148,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let Origin::Journal(journal) = &mut reader.origin else { return };
         journal.next_look = next;
+        reader.tally();
         for pass in reader.passes.iter_mut() {
             if let Cursor::Journal(cursor) = &mut pass.cursor {
                 cursor.changed();
             }
             if matches!(pass.state, PassState::Idle { .. }) {
-                pass.state = PassState::Ready;
+                pass.wake(next - JOURNAL_POLL);
                 self.ready.push_back((id, pass.id));
             }
         }

@@ -20,6 +20,15 @@ pub fn peak_rss_bytes() -> io::Result<u64> {
     kibibytes.map(|count| count * 1024).ok_or_else(|| io::Error::other("/proc/self/status has no VmHWM"))
 }
 
+/// The id of this boot, as journals name it.
+pub fn boot_id() -> io::Result<[u8; 16]> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let digits: Vec<u8> =
+        text.bytes().filter_map(|byte| char::from(byte).to_digit(16)).map(|digit| digit as u8).collect();
+    let id: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    id.try_into().map_err(|_| io::Error::other("/proc/sys/kernel/random/boot_id is no id"))
+}
+
 /// Raises the number of descriptors this process may have towards `wanted` and returns the limit then in force, which
 /// can be lower (the hard limit, if it may not be raised) or higher (nothing is ever lowered).
 pub fn raise_descriptor_limit(wanted: usize) -> usize {

@@ -6,5 +6,5 @@
 pub mod report;
 pub mod totals;
 
-pub use report::{Board, FlowReport, LaneReport, ReaderReport, TargetReport, TargetState};
+pub use report::{Board, FlowReport, JournalReport, LaneReport, ReaderReport, TargetReport, TargetState};
 pub use totals::{DropReason, Totals};

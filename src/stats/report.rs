@@ -45,6 +45,28 @@ pub struct ReaderReport {
     pub draining: bool,
     /// Upper bound of lines lost before they could be seen (vacuumed, truncated), not attributable to a flow.
     pub unattributed: u64,
+    /// What became of the entries of a journal; `None` for a file.
+    pub journal: Option<JournalReport>,
+}
+
+/// Every entry of a journal between two places, and what became of it. Counts are those of all walks over it.
+#[derive(Clone, Debug, Default)]
+pub struct JournalReport {
+    /// Where this process began to read, and where it is: seqnum and time.
+    pub from: (u64, Nanos),
+    pub to: (u64, Nanos),
+    /// Entries read, wanted or not.
+    pub read: u64,
+    /// Lost to damage.
+    pub damaged: u64,
+    /// Came without a field that could not be read.
+    pub spoiled: u64,
+    /// Came with the beginning of their message only.
+    pub cut: u64,
+    /// This process's own, kept from sources that do not name it.
+    pub own: u64,
+    /// Stand in two files and were read once.
+    pub repeated: u64,
 }
 
 /// All flows of one (source, target) of a lane, summed.

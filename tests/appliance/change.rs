@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    line::{Growing, append_zap},
-    node::{BACKENDS, Node, PATIENCE, in_flight, on_both, total},
+    line::append_zap,
+    node::{BACKENDS, Node, PATIENCE, await_that, in_flight, on_both, total},
     peer,
 };
 
@@ -91,7 +91,7 @@ fn the_command_line_creates_disables_and_narrows_while_it_runs() {
 
 #[test]
 fn a_bundle_replaced_under_its_name_loses_nothing() {
-    const LINES: u64 = 100_000;
+    const PORTION: u64 = 300;
     on_both(|backend| {
         let authority = peer::authority();
         let siem = peer::syslog(&authority, None, None);
@@ -101,17 +101,24 @@ fn a_bundle_replaced_under_its_name_loses_nothing() {
         node.object("source", &peer::source("app", &log, "ZAP_JSON"));
         node.object("siem", &peer::syslog_target("siem", siem.addr().port(), "8MiB"));
         node.start();
-        let growing = Growing::start(log, LINES, 20_000);
+        let mut lines = 0;
         for replaced in 1..=3 {
+            // Lines flow before, while and after it is replaced, for as long as that takes.
+            let mut flow_until = |what: &str, done: &dyn Fn(u64) -> bool| {
+                await_that(what, || {
+                    append_zap(&log, "info", lines..lines + PORTION);
+                    lines += PORTION;
+                    done(siem.counters().sessions)
+                });
+            };
             let seen = siem.counters().tally.seen;
-            assert!(siem.wait(PATIENCE, |counters| counters.tally.seen >= seen + 5_000));
+            flow_until("lines flow", &|_| siem.counters().tally.seen >= seen + 10 * PORTION);
             node.object("bundle", &peer::bundle(&authority));
-            assert!(siem.wait(PATIENCE, |counters| counters.sessions > replaced), "a new session uses the new bundle");
+            flow_until("a new session uses the new bundle", &|sessions| sessions > replaced);
         }
-        growing.join();
-        assert!(siem.wait(PATIENCE, |counters| counters.tally.seen == LINES), "{:?}", siem.missing(0..LINES));
+        assert!(siem.wait(PATIENCE, |counters| counters.tally.seen == lines), "{:?}", siem.missing(0..lines));
         node.await_status("all is settled", |status| {
-            in_flight(status) == 0 && total(status, "siem", "delivered") == LINES
+            in_flight(status) == 0 && total(status, "siem", "delivered") == lines
         });
         node.terminate();
         let counters = siem.counters();

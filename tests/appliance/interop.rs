@@ -129,14 +129,14 @@ fn interop_what_is_resent_after_kills_is_stored_once() {
     const LINES: u64 = 4_000;
     let (loki, run) = (Loki::find(), kill::seed().to_string());
     let mut node = start(&loki, &run);
-    let growing = Growing::start(node.path("logs/app.log"), LINES, 1_000);
+    let growing = Growing::start(node.path("logs/app.log"), LINES, 200);
     for _ in 0..3 {
         let before = loki.stored(&run).len();
         await_that("lines are stored", || loki.stored(&run).len() > before);
         node.kill();
         node.start();
     }
-    growing.join();
+    growing.hurry();
     await_that("all is stored", || loki.stored(&run).len() as u64 == LINES);
     // Loki stores an entry once that is the same in every part.
     assert!(loki.stored(&run).values().all(|times| *times == 1));

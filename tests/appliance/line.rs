@@ -4,7 +4,11 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -13,6 +17,9 @@ use std::{
 pub const MARKER: &str = "\"seq\":";
 /// Length of the shortest line, with its newline: a number of one digit.
 pub const LINE_BYTES_MIN: usize = 63;
+
+/// Lines written at once by one in a hurry.
+const HURRIED_LINES: u64 = 1_000;
 
 /// Appends line `seq` as zap writes it, with its newline.
 pub fn push_zap(out: &mut Vec<u8>, level: &str, seq: u64) {
@@ -33,15 +40,19 @@ fn append(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).expect("a log file")
 }
 
-/// A thread that writes `lines` numbered lines at `rate` lines a second, and rotates by rename when told to.
+/// A thread that writes `lines` numbered lines at `rate` lines a second until told to hurry, and rotates by rename when
+/// told to. The rate must leave time for all that is to happen meanwhile, on a busy machine too.
 pub struct Growing {
     rotate: mpsc::Sender<mpsc::Sender<()>>,
+    hurry: Arc<AtomicBool>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Growing {
     pub fn start(path: PathBuf, lines: u64, rate: u64) -> Self {
         let (rotate, orders) = mpsc::channel::<mpsc::Sender<()>>();
+        let hurry = Arc::new(AtomicBool::new(false));
+        let is_late = Arc::clone(&hurry);
         let thread = thread::spawn(move || {
             let (mut file, mut rotations, mut next) = (append(&path), 0, 0);
             let (start, mut buffer) = (Instant::now(), Vec::new());
@@ -55,14 +66,15 @@ impl Growing {
                     rotations += 1;
                     done.send(()).expect("somebody waits");
                 }
-                let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
+                let by_clock = (start.elapsed().as_secs_f64() * rate as f64) as u64;
+                let due = if is_late.load(Ordering::Relaxed) { next + HURRIED_LINES } else { by_clock };
                 buffer.clear();
                 (next..due.min(lines)).for_each(|seq| push_zap(&mut buffer, "info", seq));
                 next = next.max(due.min(lines));
                 file.write_all(&buffer).expect("written");
             }
         });
-        Self { rotate, thread }
+        Self { rotate, hurry, thread }
     }
 
     /// Rotates, and waits until that is done. The lines must not all be written yet.
@@ -72,8 +84,9 @@ impl Growing {
         wait.recv().expect("lines are still being written");
     }
 
-    /// Waits until all lines are written.
-    pub fn join(self) {
+    /// Writes the rest as fast as it can, and waits until all lines are written.
+    pub fn hurry(self) {
+        self.hurry.store(true, Ordering::Relaxed);
         self.thread.join().expect("the writer did not panic");
     }
 }

@@ -30,7 +30,7 @@ fn sigterm_drains_and_a_restart_sends_nothing_twice() {
         node.object("loki", &peer::loki_target("loki", &loki.url()));
         node.object("siem", &peer::syslog_target("siem", siem.addr().port(), "8MiB"));
         node.start();
-        let growing = Growing::start(log.clone(), 60_000, 20_000);
+        let growing = Growing::start(log.clone(), 60_000, 5_000);
         assert!(loki.wait(PATIENCE, |counters| counters.tally.seen >= 5_000));
         node.terminate();
         // All that was taken from the file has arrived at both, up to the same line or not, and is settled.
@@ -40,7 +40,7 @@ fn sigterm_drains_and_a_restart_sends_nothing_twice() {
         assert_eq!(siem.missing(0..at_siem.seen), vec![]);
         assert!(!node.log().contains("still in flight"), "{}", node.log());
         node.start();
-        growing.join();
+        growing.hurry();
         assert!(loki.wait(PATIENCE, |counters| counters.tally.seen == 60_000), "{:?}", loki.missing(0..60_000));
         assert!(siem.wait(PATIENCE, |counters| counters.tally.seen == 60_000), "{:?}", siem.missing(0..60_000));
         node.terminate();
@@ -104,7 +104,7 @@ fn loki_that_refuses_for_now_or_loses_answers_misses_nothing() {
         node.object("source", &peer::source("app", &log, "ZAP_JSON"));
         node.object("loki", &peer::loki_target("loki", &loki.url()));
         node.start();
-        let growing = Growing::start(log, LINES, 20_000);
+        let growing = Growing::start(log, LINES, 2_000);
         // One after the other, or the pauses between the tries would grow.
         for (status, fault) in [
             (429, Fault::Answer(429, "Ingestion rate limit exceeded".to_owned())),
@@ -121,7 +121,7 @@ fn loki_that_refuses_for_now_or_loses_answers_misses_nothing() {
             }
             assert!(loki.wait(PATIENCE, |counters| counters.tally.seen > seen));
         }
-        growing.join();
+        growing.hurry();
         assert!(loki.wait(PATIENCE, |counters| counters.tally.seen == LINES), "{:?}", loki.missing(0..LINES));
         node.await_status("all is settled", |status| {
             in_flight(status) == 0 && total(status, "loki", "delivered") == LINES

@@ -131,17 +131,17 @@ fn rsyslogd_gets_every_line_although_both_are_killed_and_stopped() {
         node.object("source", &peer::source("app", &log, "ZAP_JSON"));
         node.object("siem", &peer::syslog_target("siem", rsyslogd.port, "8MiB"));
         node.start();
-        let growing = Growing::start(log, LINES, 20_000);
-        await_that("lines arrive", || rsyslogd.lines() > 5_000);
+        let growing = Growing::start(log, LINES, 4_000);
+        await_that("lines arrive", || rsyslogd.lines() > 2_000);
         node.kill();
         growing.rotate();
         node.start();
         let before = rsyslogd.lines();
-        await_that("lines arrive", || rsyslogd.lines() > before + 5_000);
+        await_that("lines arrive", || rsyslogd.lines() > before + 2_000);
         rsyslogd.stop();
         node.await_status("its end is noticed", |status| status["targets"][0]["state"] == "FAILING");
         rsyslogd.again();
-        growing.join();
+        growing.hurry();
         node.await_status("all is delivered", |status| {
             in_flight(status) == 0 && total(status, "siem", "delivered") == LINES
         });

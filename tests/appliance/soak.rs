@@ -13,10 +13,10 @@ fn soak_of_kills() {
     for round in 0.. {
         let backend = BACKENDS[round % BACKENDS.len()];
         let long =
-            Run { backend, lines: 1_000_000, rate: 20_000, kills: 5, queue_mib: 8, slow_to_the_end: true, seed: 0 };
+            Run { backend, lines: 1_000_000, rate: 8_000, kills: 5, queue_mib: 8, slow_to_the_end: true, seed: 0 };
         let (run, end) = match minutes {
             Ok(minutes) => (long, Duration::from_secs(60 * minutes)),
-            Err(_) => (Run { lines: 30_000, rate: 4_000, kills: 2, ..long }, Duration::ZERO),
+            Err(_) => (Run { lines: 30_000, rate: 1_000, kills: 2, ..long }, Duration::ZERO),
         };
         Run { seed: kill::seed(), ..run }.judge();
         println!("soak: round {round}, {} lines on {backend}: {:?} since the start", run.lines, started.elapsed());

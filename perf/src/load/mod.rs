@@ -5,10 +5,12 @@
 //! level filter must let pass. [`Writer`] puts lines into a file and rotates it, [`drive`] does so at a pace.
 
 mod body;
+mod journal;
 mod pace;
 mod writer;
 
 pub use self::{
+    journal::Journal,
     pace::{End, Pace, Summary, drive},
     writer::{Rotation, Writer},
 };

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     control::registry::time_text,
     limits,
-    stats::{DropReason, FlowReport, LaneReport, ReaderReport, TargetReport, TargetState, Totals},
+    model::Nanos,
+    stats::{DropReason, FlowReport, JournalReport, LaneReport, ReaderReport, TargetReport, TargetState, Totals},
 };
 
 pub async fn read(State(shared): State<Arc<Shared>>) -> Answer {
@@ -78,6 +79,21 @@ fn reader(report: &ReaderReport) -> Value {
         "behindBytes": report.behind_bytes,
         "draining": report.draining,
         "unattributed": report.unattributed,
+        "journal": report.journal.as_ref().map(journal),
+    })
+}
+
+fn journal(report: &JournalReport) -> Value {
+    let place = |(seqnum, time): (u64, Nanos)| json!({"seqnum": seqnum, "time": (time.0 > 0).then(|| time_text(time))});
+    json!({
+        "from": place(report.from),
+        "to": place(report.to),
+        "read": report.read,
+        "damaged": report.damaged,
+        "spoiled": report.spoiled,
+        "cut": report.cut,
+        "own": report.own,
+        "repeated": report.repeated,
     })
 }
 

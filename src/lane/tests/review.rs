@@ -4,9 +4,15 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use super::world::{self, LOG, Mood, World, line};
 use crate::{
+    lane::checkpoint::{Checkpoint, Content, Key},
     limits,
-    model::Level,
+    model::{Level, Nanos, ObjectId, Position, ReaderKey},
     plan::{Format, StartAt, TargetKind},
+    ring::{
+        Ring,
+        sim::{Faults, SimWorld},
+    },
+    stats::Totals,
 };
 
 const LONG: Duration = Duration::from_secs(600);
@@ -219,6 +225,28 @@ fn two_sources_on_one_file_keep_their_own_times() {
     assert_eq!(distinct.len(), 20, "each resent entry is identical to its first sending");
 }
 
+/// More open batches for one target than it may have in flight: each tenant has its own.
+#[test]
+fn a_target_of_many_tenants_never_gets_more_than_it_may_have_in_flight() {
+    let mut world = World::new(111, &["a"]);
+    let first = crate::plan::SourcePlan::clone(&world.plan.sources[0]);
+    for number in 0..2 * limits::BATCHES_IN_FLIGHT_MAX {
+        let mut source = first.clone();
+        source.id = world::id(&format!("s{number}"));
+        source.name = format!("s{number}");
+        source.tenant = Some(format!("t{number}"));
+        world.plan.sources.push(Arc::new(source));
+    }
+    world.mood("a", Mood::Down);
+    world.give_plan();
+    append(&world, LOG, 0..1);
+    world.turns(500);
+    let waiting = world.peers.borrow().most_batches;
+    assert!(waiting <= limits::BATCHES_IN_FLIGHT_MAX, "{waiting} batches with one target");
+    world.mood("a", Mood::Acks);
+    world.until(LONG, |world| world.stored("a").len() == 2 * limits::BATCHES_IN_FLIGHT_MAX + 1 && world.is_quiet());
+}
+
 /// Many shapes fill at the same record; none may grow past what Loki takes (the world's decoder asserts it).
 #[test]
 fn batches_that_fill_together_are_sealed_together() {
@@ -240,6 +268,27 @@ fn batches_that_fill_together_are_sealed_together() {
     world.until(LONG, |world| names.iter().all(|name| sorted(world, name).len() == 60));
 }
 
+/// More cold files than may be opened at once: all of them begin where `startAt` says.
+#[test]
+fn start_at_holds_for_all_files_of_the_first_look() {
+    let mut world = World::new(113, &["a"]);
+    world.kill();
+    let files = 3 * limits::OPENING_MAX as u64;
+    let path = |file: u64| format!("/var/log/app/f{file}.log");
+    for file in 0..files {
+        append(&world, &path(file), file * 10..file * 10 + 10);
+    }
+    world.change_source(|source| source.start_at = StartAt::End);
+    world.disk.set_faults(Faults { would_block: 1_000, ..Faults::default() });
+    world.start();
+    world.turns(300);
+    for file in 0..files {
+        append(&world, &path(file), 1_000_000 + file..1_000_001 + file);
+    }
+    world.until(LONG, |world| sorted(world, "a").iter().filter(|number| **number >= 1_000_000).count() as u64 == files);
+    assert_eq!(sorted(&world, "a").len() as u64, files, "nothing of what was there before");
+}
+
 /// A rotated file that cannot be read must not stop the one that followed it.
 #[test]
 fn a_file_that_fails_does_not_stop_its_successor() {
@@ -254,6 +303,62 @@ fn a_file_that_fails_does_not_stop_its_successor() {
     world.until(LONG, |world| world.stored("a").contains(&29));
     world.disk.fail_reads(format!("{LOG}.1"), false);
     world.until(LONG, |world| sorted(world, "a") == all(0..30));
+}
+
+/// What a source no longer asks for is no longer shipped, even if it goes on growing.
+#[test]
+fn an_excluded_file_is_let_go_though_it_grows() {
+    let mut world = World::new(115, &["a"]);
+    append(&world, LOG, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    world.change_source(|source| {
+        if let crate::plan::Input::File(input) = &mut source.input {
+            let glob = globset::Glob::new("/var/log/app/app.log").expect("a glob");
+            input.exclude = globset::GlobSetBuilder::new().add(glob).build().expect("a set");
+        }
+    });
+    world.turns(100);
+    append(&world, LOG, 10..20);
+    let end = world.disk.now().mono + Duration::from_secs(30);
+    while world.disk.now().mono < end {
+        world.turn();
+    }
+    assert_eq!(world.stored("a"), all(0..10));
+    assert_eq!(world.report().map(|report| report.readers.len()), Some(0));
+}
+
+/// A quiet file that gets a line after a day is not a day behind.
+#[test]
+fn lag_is_not_the_time_since_the_last_line() {
+    let mut world = World::new(116, &["a"]);
+    append(&world, LOG, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    let end = world.disk.now().mono + Duration::from_secs(3_000);
+    while world.disk.now().mono < end {
+        world.turn();
+    }
+    world.mood("a", Mood::Mute);
+    let now = world.disk.now().wall.0 as f64 / 1e9;
+    let text = format!("{{\"level\":\"info\",\"ts\":{now:.3},\"msg\":\"fresh\",\"seq\":10}}\n");
+    world.disk.append(LOG, text.as_bytes()).expect("written");
+    world.until(LONG, |world| world.stored("a").len() == 11);
+    world.turns(20);
+    let lag = world.report().map_or(0.0, |report| report.flows[0].lag_seconds);
+    assert!(lag < 60.0, "{lag} s");
+}
+
+/// A target that never took anything is behind from the first line on.
+#[test]
+fn a_target_that_never_took_a_line_lags() {
+    let mut world = World::new(117, &["a"]);
+    world.mood("a", Mood::Down);
+    append(&world, LOG, 0..10);
+    let end = world.disk.now().mono + Duration::from_secs(300);
+    while world.disk.now().mono < end {
+        world.turn();
+    }
+    let lag = world.report().map_or(0.0, |report| report.flows[0].lag_seconds);
+    assert!(lag > 250.0, "{lag} s");
 }
 
 /// The times of an untimed source go on for a live target while a dead one pins old marks.
@@ -314,4 +419,51 @@ fn a_quiet_file_gets_its_turn_at_a_slow_target_beside_flooding_ones() {
     // One share for each of the others, and what was on its way already.
     let bound = 2 * (21 * limits::TURN_BYTES + limits::QUEUE_BYTES_MIN) as u64;
     assert!(between < bound, "{between} bytes went first");
+}
+
+/// Thousands of quiet files must not remember their last lines; what comes next is told apart from them all the same.
+#[test]
+fn a_quiet_file_remembers_nothing_and_still_tells_equal_lines_apart() {
+    let mut world = World::new(121, &["a"]);
+    append(&world, LOG, 0..500);
+    world.until(LONG, |world| world.stored("a").len() == 500 && world.is_quiet());
+    let remembered = |world: &World| -> usize {
+        let readers = world.lane.iter().flat_map(|lane| lane.readers.values());
+        let passes = readers.flat_map(|reader| &reader.passes);
+        passes.flat_map(|pass| &pass.identities).map(|identity| identity.remembered()).sum()
+    };
+    assert!(remembered(&world) >= 500);
+    world.until(LONG, |world| remembered(world) == 0);
+    append(&world, LOG, 499..500);
+    world.until(LONG, |world| world.stored("a").len() == 501 && world.is_quiet());
+    let peers = world.peers.borrow();
+    let times: Vec<i64> = peers.stored[&world::id("a")].iter().map(|(_, time, _)| *time).collect();
+    assert_ne!(times[499], times[500]);
+}
+
+/// Each lane reads the records of all; only one of them goes on with each.
+#[test]
+fn a_lane_that_holds_a_copy_of_a_position_does_not_turn_it_back() {
+    let disk = SimWorld::new(122);
+    let place = std::path::Path::new("/state");
+    disk.make_directory(place);
+    let key = Key { reader: ReaderKey::Journal { directory: 7 }, source: ObjectId(1), target: ObjectId(2) };
+    let content = |offset| Content::Flow {
+        position: Position::file(offset),
+        totals: Totals::default(),
+        newest: Nanos::default(),
+    };
+    let mut ring = disk.ring();
+    let mut first = Checkpoint::load(&mut ring, place, 0);
+    first.put(key, content(10));
+    first.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    let mut other = Checkpoint::load(&mut ring, place, 1);
+    assert_eq!(other.content(&key), Some(&content(10)));
+    other.put(Key { source: ObjectId(3), ..key }, content(1));
+    other.write(&mut ring);
+    first.put(key, content(20));
+    first.write(&mut ring);
+    let again = Checkpoint::load(&mut ring, place, 0);
+    assert_eq!(again.content(&key), Some(&content(20)));
 }

@@ -1,8 +1,8 @@
 //! From the items of an entry to a record.
 //!
 //! The items are offsets of DATA objects. One at or behind the start of the entry's own group was written for this
-//! entry: it is read where it lies in the window. Any other is looked up in the cache; one not known yet is one small
-//! read. Of a field an entry has more than once the first counts, as in libsystemd. What is found so far stays in the
+//! entry: it is read where it lies in the window. Those before it are mostly the items of a known template. If not, each
+//! is looked up in the cache; one not known yet is one small read. Of a field an entry has more than once the first counts, as in libsystemd. What is found so far stays in the
 //! draft, so that a read that has to wait resumes at the item that needed it.
 
 use super::{
@@ -10,13 +10,14 @@ use super::{
     file::{JournalFile, Peeked},
     select::Selectors,
     span::{Io, Span, Stop},
+    template::Template,
 };
 use crate::{
     limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_FIELD_BYTES_MAX, JOURNAL_SOURCE_TIME_SKEW, METADATA_VALUE_BYTES_MAX},
     model::{Hint, Nanos, Position, Record, SourceMask},
     ring::Ring,
     wire::journal::{
-        ALIGNMENT, Compression, DataHead, Decompressor, ObjectHead, PayloadFault, object::DATA_HEAD_BYTES,
+        ALIGNMENT, Compression, DataHead, Decompressor, EntryHead, ObjectHead, PayloadFault, object::DATA_HEAD_BYTES,
         object::ENTRY_ITEMS_AT,
     },
 };
@@ -37,6 +38,8 @@ enum Place {
     Message(usize),
     /// In the draft's `scratch`.
     Scratch(usize, usize),
+    /// In the draft's template.
+    Template,
 }
 
 /// What is known of the entry at hand.
@@ -44,6 +47,8 @@ enum Place {
 pub(super) struct Draft {
     /// Items before this are done.
     item: usize,
+    /// Of `Templates`.
+    template: usize,
     texts: [Place; Field::TEXTS],
     priority: Option<u8>,
     /// Microseconds since the epoch.
@@ -79,6 +84,16 @@ impl Draft {
                 self.boot_id_hex.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
             }
         }
+    }
+
+    /// Takes what the common items come to.
+    fn adopt(&mut self, index: usize, template: &Template) {
+        for (place, text) in self.texts.iter_mut().zip(template.texts) {
+            *place = if text.is_some() { Place::Template } else { Place::Absent };
+        }
+        (self.template, self.priority, self.source_time) = (index, template.priority, template.source_time);
+        self.rounds.clear();
+        self.rounds.extend_from_slice(&template.rounds);
     }
 
     fn has(&self, field: Field) -> bool {
@@ -121,14 +136,65 @@ impl JournalFile {
             self.draft.begin(selectors, &head.boot_id);
             self.cache.next_entry();
         }
+        let common = self.common_items(offset, &head);
         let bytes = self.layout.entry_item_bytes();
+        if self.draft.item == 0
+            && let Some(items) = self.window.slice(offset + ENTRY_ITEMS_AT as u64, common * bytes)
+            && let Some(index) = self.templates.find(items)
+        {
+            self.draft.adopt(index, self.templates.at(index));
+            self.draft.item = common;
+        }
+        let learns = self.draft.item < common;
         while self.draft.item < head.items(self.layout) {
-            let at = offset + (ENTRY_ITEMS_AT + self.draft.item * bytes) as u64;
-            let item = self.window.slice(at, bytes).and_then(|item| self.layout.offset(item)).unwrap_or_default();
+            if learns && self.draft.item == common {
+                self.learn(offset, common);
+            }
+            let item = self.items(offset, self.draft.item, 1);
+            let item = if item.len() == bytes { self.layout.offset(item).unwrap_or_default() } else { 0 };
             self.take(io, selectors, item)?;
             self.draft.item += 1;
         }
         Ok(selectors.verdict(&self.draft.rounds))
+    }
+
+    /// The bytes of some items of the entry at `offset`.
+    #[inline]
+    fn items(&self, offset: u64, first: usize, items: usize) -> &[u8] {
+        let bytes = self.layout.entry_item_bytes();
+        self.window.slice(offset + (ENTRY_ITEMS_AT + first * bytes) as u64, items * bytes).unwrap_or_default()
+    }
+
+    /// How many items come before those that were written for this entry.
+    #[inline]
+    fn common_items(&self, offset: u64, head: &EntryHead) -> usize {
+        let (bytes, mut common) = (self.layout.entry_item_bytes(), head.items(self.layout));
+        let items = self.items(offset, 0, common);
+        while common > 0 && self.layout.offset(&items[(common - 1) * bytes..]).is_none_or(|item| item >= self.group) {
+            common -= 1;
+        }
+        common
+    }
+
+    /// Keeps what the common items came to as a template, when all of it is known by heart.
+    fn learn(&mut self, offset: u64, common: usize) {
+        let (layout, group) = (self.layout, self.group);
+        let bytes = layout.entry_item_bytes();
+        let at = offset + ENTRY_ITEMS_AT as u64;
+        let Some(items) = self.window.slice(at, common * bytes) else { return };
+        let older = |item: &[u8]| layout.offset(item).is_some_and(|item| item < group);
+        let known = |place: &Place| matches!(place, Place::Absent | Place::Slot(_));
+        if self.draft.spoiled || !items.chunks_exact(bytes).all(older) || !self.draft.texts.iter().all(known) {
+            return;
+        }
+        let Some(template) = self.templates.admit(items) else { return };
+        (template.priority, template.source_time) = (self.draft.priority, self.draft.source_time);
+        template.rounds.clone_from(&self.draft.rounds);
+        for field in Field::ALL_TEXTS {
+            if let Place::Slot(slot) = self.draft.texts[field as usize] {
+                template.set_text(field, &self.cache.slot(slot).value);
+            }
+        }
     }
 
     /// Takes one item.
@@ -273,13 +339,14 @@ impl JournalFile {
         Ok(())
     }
 
-    fn text(&self, field: Field) -> &[u8] {
+    pub fn text(&self, field: Field) -> &[u8] {
         let found = match self.draft.texts[field as usize] {
             Place::Absent => None,
             Place::Window(offset, bytes) => self.window.slice(offset, bytes),
             Place::Slot(slot) => Some(self.cache.slot(slot).value.as_slice()),
             Place::Message(from) => self.draft.message.get(from..),
             Place::Scratch(from, to) => self.draft.scratch.get(from..to),
+            Place::Template => self.templates.at(self.draft.template).text(field),
         };
         found.unwrap_or_default()
     }

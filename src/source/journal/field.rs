@@ -19,6 +19,8 @@ pub(super) enum Field {
 impl Field {
     /// Fields whose value is kept as bytes; they index a table.
     pub const TEXTS: usize = 6;
+    pub const ALL_TEXTS: [Self; Self::TEXTS] =
+        [Self::Message, Self::Identifier, Self::Unit, Self::Pid, Self::SyslogPid, Self::Hostname];
 
     #[inline]
     pub fn named(name: &[u8]) -> Self {

@@ -1,16 +1,19 @@
 //! One journal file being read: its chain of entry arrays, and the entry that is next.
 //!
 //! Entries are taken from the global chain of ENTRY_ARRAYs and never beyond `seen`, the number of entries the writer
-//! had committed when the header was last read. A damaged entry or array item costs that entry; a broken chain costs
-//! the rest of the file, loudly.
+//! had committed when the header was last read. A damaged entry or array item costs that entry; where the chain is
+//! broken, the rest is found by walking the arena (`walk`).
 
 use std::path::PathBuf;
 
 use super::{
     cache::Cache,
     entry::Draft,
+    lookup::Lookup,
     seek::Seek,
     span::{Io, Owner, Part, Span, Stop},
+    template::Templates,
+    walk::Walk,
 };
 use crate::{
     limits::{JOURNAL_ARRAY_READ_BYTES, JOURNAL_CHAIN_MAX, JOURNAL_WINDOW_BYTES},
@@ -92,12 +95,22 @@ pub(super) struct JournalFile {
     /// Where the DATA that belongs to the next entry alone may begin: the end of the entry before it.
     pub group: u64,
     pub peeked: Option<Peeked>,
+    /// The entry before it.
+    pub last: Option<EntryHead>,
+    /// The peeked entry was asked about: it is no copy of another file's.
+    pub weighed: bool,
+    /// The chain is broken: entries are found by walking.
+    pub walk: Option<Walk>,
+    /// Whether any entry can match was asked when it held so many DATA objects.
+    pub asked: Option<u64>,
+    pub lookup: Option<Lookup>,
     chain: Vec<Link>,
     pub head: Span,
     array: Span,
     pub window: Span,
     pub object: Span,
     pub cache: Cache,
+    pub templates: Templates,
     pub draft: Draft,
     /// Entries lost to damage.
     pub damaged: u64,
@@ -123,12 +136,18 @@ impl JournalFile {
             look_back_until: 0,
             group: 0,
             peeked: None,
+            last: None,
+            weighed: false,
+            walk: None,
+            asked: None,
+            lookup: None,
             chain: Vec::new(),
             head: Span::new(Part::Head),
             array: Span::new(Part::Array),
             window: Span::new(Part::Window),
             object: Span::new(Part::Object),
             cache: Cache::default(),
+            templates: Templates::default(),
             draft: Draft::default(),
             damaged: 0,
             told: false,
@@ -184,6 +203,7 @@ impl JournalFile {
         self.cool();
         self.head.free();
         self.cache.clear();
+        self.templates.clear();
         self.chain = Vec::new();
         self.stage = Stage::Done;
     }
@@ -200,12 +220,24 @@ impl JournalFile {
             if self.next >= self.seen {
                 return Ok(false);
             }
-            let Item::At(offset) = self.item(io, self.next)? else {
-                // What is lost is bounded by what the file could hold, whatever its header claims.
-                let room = self.header.arena_size / ENTRY_ITEMS_AT as u64;
-                let lost = (self.seen - self.next).min(room);
-                self.lose(io, lost, "the chain of entry arrays is broken; what it listed from here on is not read");
-                self.next = self.seen;
+            let offset = match self.walk {
+                Some(_) => self.walked(io)?,
+                None => match self.item(io, self.next)? {
+                    Item::At(offset) if !self.is_astray(io, offset)? => Some(offset),
+                    Item::At(_) => {
+                        self.lose(io, 1, "an item of an entry array is damaged; its entry is passed over");
+                        self.next += 1;
+                        io.spend()?;
+                        continue;
+                    }
+                    Item::Broken => {
+                        self.walk_on(io, "the chain of entry arrays is broken; what follows is found by walking");
+                        continue;
+                    }
+                },
+            };
+            let Some(offset) = offset else {
+                self.end_walk(io);
                 return Ok(false);
             };
             match self.entry(io, offset)? {
@@ -220,12 +252,53 @@ impl JournalFile {
         Ok(true)
     }
 
+    /// What the header counts and the walk did not find is lost, if anything was damaged; else the header is wrong.
+    fn end_walk<R>(&mut self, io: &mut Io<'_, R>) {
+        let whole = !self.walk_was_damaged() && self.last.is_some_and(|last| self.is_tail(&last));
+        if !whole {
+            // What is lost is bounded by what the file could hold, whatever its header claims.
+            let room = self.header.arena_size / ENTRY_ITEMS_AT as u64;
+            self.lose(io, (self.seen - self.next).min(room), "entries that its header counts are not there");
+        }
+        self.next = self.seen;
+    }
+
+    /// By the header this entry is the last one.
+    pub fn is_tail(&self, entry: &EntryHead) -> bool {
+        entry.realtime == self.header.tail_entry_realtime
+    }
+
+    /// Told once: the last entry by the count in the header is not the last one by its other words. Entries may be
+    /// missing, and nothing says how many.
+    pub fn doubt<R>(&mut self, io: &mut Io<'_, R>) {
+        if let Some(last) = self.last.filter(|last| !self.is_tail(last) && self.header.n_entries == self.next) {
+            let (count, seqnum) = (self.header.n_entries, self.header.tail_entry_seqnum);
+            let what = format!(
+                "its header counts {count} entries, the last with seqnum {}, but names {seqnum} as the last seqnum; one \
+                 of these is damaged",
+                last.seqnum
+            );
+            self.complain(io, &what);
+        }
+    }
+
+    /// An item that leads back, or so far ahead that the item after it leads back, is damaged.
+    fn is_astray<R: Ring>(&mut self, io: &mut Io<'_, R>, offset: u64) -> Result<bool, Stop> {
+        let Some(ahead) = offset.checked_sub(self.group) else { return Ok(self.last.is_some()) };
+        if self.last.is_none() || ahead <= JOURNAL_WINDOW_BYTES as u64 || self.next + 1 >= self.seen {
+            return Ok(false);
+        }
+        Ok(matches!(self.item(io, self.next + 1)?, Item::At(after) if after > self.group && after < offset))
+    }
+
     /// Goes past the peeked entry.
     pub fn advance(&mut self) {
         if let Some(Peeked { offset, head }) = self.peeked.take() {
             self.group = (offset + head.size).next_multiple_of(ALIGNMENT);
             self.next += 1;
             self.draft.restart();
+            (self.last, self.weighed) = (Some(head), false);
+            self.walked_past(head.seqnum);
         }
     }
 

@@ -260,7 +260,7 @@ impl JournalCursor {
             } else if own.is_none() {
                 io.troubles.tell(
                     "the journal file of the last position and all its siblings are gone; how many entries were \
-                     vacuumed unread cannot be told; reading goes on by time"
+                     vacuumed unread cannot be told; reading goes on by the clocks"
                         .to_owned(),
                 );
             }
@@ -291,6 +291,9 @@ impl JournalCursor {
             let drained = file.stage == Stage::Ready && file.next >= file.seen;
             file.quiet = if drained { file.quiet.saturating_add(1) } else { 0 };
             let left = file.has_archive_name() || !file.listed;
+            if drained && (file.header.state == State::Archived || file.quiet >= QUIET_LOOKS) {
+                file.doubt(io);
+            }
             if drained && (file.header.state == State::Archived || (left && file.quiet >= QUIET_LOOKS)) {
                 file.finish(io.ring);
             }
@@ -300,6 +303,7 @@ impl JournalCursor {
             self.stale |= file.seen > file.safe;
         }
         self.count_damage();
+        self.repeats.rest();
         let gone = |file: &JournalFile| !file.listed && file.stage == Stage::Done;
         let files = self.files.len();
         self.files.retain(|file| !gone(file));
@@ -322,10 +326,8 @@ fn goal(start: &Start, first: bool, seqnum_trusted: bool, header: &Header) -> Go
         Start::Position(position) if header.seqnum_id == position.seqnum_id && seqnum_trusted => {
             Goal::AfterSeqnum(position.seqnum)
         }
-        // Only the clock relates journals of different seqnum ids; clocks and merging are not exact.
-        Start::Position(position) if first => {
-            Goal::FromRealtime(position.realtime.saturating_sub(JOURNAL_MERGE_SLACK.as_micros() as u64))
-        }
+        // Only the clocks relate journals of different seqnum ids; clocks and merging are not exact.
+        Start::Position(position) if first => Goal::near(position, JOURNAL_MERGE_SLACK.as_micros() as u64),
         _ => Goal::Beginning,
     }
 }

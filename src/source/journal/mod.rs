@@ -14,13 +14,18 @@ mod entry;
 mod field;
 mod file;
 mod look;
+mod lookup;
 mod order;
+mod own;
+mod repeat;
 mod seek;
 mod select;
 mod span;
+mod template;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod walk;
 
 use std::{
     collections::BTreeSet,
@@ -28,10 +33,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use self::own::Own;
 use self::{
     file::JournalFile,
     look::Look,
     order::Current,
+    repeat::Repeats,
     select::Selectors,
     span::{Flight, Io, Stop},
     trouble::Troubles,
@@ -94,10 +101,42 @@ pub struct JournalCursor {
     /// Files and directories that could not be opened, and were complained of.
     refused: BTreeSet<PathBuf>,
     too_many: bool,
-    unattributed: u64,
-    damaged: u64,
-    spoiled: u64,
-    cut: u64,
+    repeats: Repeats,
+    own: Own,
+    counts: JournalCounts,
+    began: Option<JournalPosition>,
+}
+
+/// What a reader can say about every entry there was: read, or why not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalCounts {
+    /// Entries read, whether some source wanted them or not.
+    pub read: u64,
+    /// At most so many were vacuumed before they could be read. Seqnums that were never used, or belong to files this
+    /// reader does not see, are among them.
+    pub unattributed: u64,
+    /// Lost to damage.
+    pub damaged: u64,
+    /// Came without a field that could not be read.
+    pub spoiled: u64,
+    /// Their message was cut at `limits::JOURNAL_FIELD_BYTES_MAX`.
+    pub cut: u64,
+    /// This process's own, kept from sources that do not name it.
+    pub own: u64,
+    /// Passed over since they stand in another file too.
+    pub repeated: u64,
+}
+
+impl JournalCounts {
+    pub fn add(&mut self, other: &Self) {
+        self.read += other.read;
+        self.unattributed = self.unattributed.saturating_add(other.unattributed);
+        self.damaged = self.damaged.saturating_add(other.damaged);
+        self.spoiled += other.spoiled;
+        self.cut += other.cut;
+        self.own += other.own;
+        self.repeated += other.repeated;
+    }
 }
 
 /// What one round of the loop came to.
@@ -135,11 +174,17 @@ impl JournalCursor {
             troubles: Troubles::default(),
             refused: BTreeSet::new(),
             too_many: false,
-            unattributed: 0,
-            damaged: 0,
-            spoiled: 0,
-            cut: 0,
+            repeats: Repeats::default(),
+            own: Own::default(),
+            counts: JournalCounts::default(),
+            began: None,
         }
+    }
+
+    /// Keeps the entries of this process from sources that do not name it, so that nothing it says of a line makes a
+    /// line again.
+    pub fn spare(&mut self, own: Own) {
+        self.own = own;
     }
 
     /// The next record some source wants. Entries nobody wants are passed over, at most
@@ -185,7 +230,16 @@ impl JournalCursor {
                 self.look = Look::Live(0);
                 continue;
             };
-            let sources = self.files[index].assemble(io, &mut self.selectors)?;
+            if self.is_repeat(index) {
+                self.files[index].advance();
+                io.spend()?;
+                continue;
+            }
+            let mut sources = self.files[index].assemble(io, &mut self.selectors)?;
+            if sources != 0 && self.own.wrote(&self.files[index]) {
+                self.counts.own += 1;
+                sources &= self.selectors.named();
+            }
             self.count(io, index, sources);
             if sources != 0 {
                 return Ok(Round::Record(index, sources));
@@ -195,24 +249,36 @@ impl JournalCursor {
         }
     }
 
+    /// Whether the peeked entry was read of another file already.
+    fn is_repeat(&mut self, index: usize) -> bool {
+        let file = &mut self.files[index];
+        let Some(peeked) = file.peeked.as_ref().filter(|_| !file.weighed) else { return false };
+        file.weighed = true;
+        let repeat = self.repeats.is_repeat(file.id, &peeked.head);
+        self.counts.repeated += u64::from(repeat);
+        repeat
+    }
+
     /// Accounts for the entry about to be handed out or passed over.
     fn count<R>(&mut self, io: &mut Io<'_, R>, index: usize, sources: SourceMask) {
         let file = &self.files[index];
         let Some(peeked) = file.peeked else { return };
         if file.next >= file.look_back_until {
             self.position = file.position(file.next, &peeked);
+            if self.began.is_none() {
+                self.began = Some(self.position);
+            }
             if let Some((_, seqnum)) = self.gap_after.take_if(|(id, _)| *id == file.header.seqnum_id) {
                 let gap = peeked.head.seqnum.saturating_sub(seqnum).saturating_sub(1);
-                self.unattributed = self.unattributed.saturating_add(gap);
+                self.counts.unattributed = self.counts.unattributed.saturating_add(gap);
                 io.troubles.tell(format!(
                     "the journal file of the last position is gone; at most {gap} entries were vacuumed unread"
                 ));
             }
         }
-        self.spoiled += u64::from(file.draft.spoiled);
-        if sources != 0 && file.draft.cut {
-            self.cut += 1;
-        }
+        self.counts.read += u64::from(file.next >= file.look_back_until);
+        self.counts.spoiled += u64::from(file.draft.spoiled);
+        self.counts.cut += u64::from(sources != 0 && file.draft.cut);
     }
 
     /// The `Op::Read` under way has ended.
@@ -244,6 +310,7 @@ impl JournalCursor {
         self.selectors = Selectors::new(&selectors);
         for file in &mut self.files {
             file.cache.clear();
+            file.templates.clear();
             file.draft.restart();
         }
     }
@@ -253,25 +320,21 @@ impl JournalCursor {
         self.troubles.take()
     }
 
-    /// Upper bound of the entries that were vacuumed before they could be read. Seqnums that were never used, or belong
-    /// to files this reader does not see, are among them.
-    pub fn unattributed(&self) -> u64 {
-        self.unattributed
+    /// The first entry that was read.
+    pub fn began(&self) -> Option<JournalPosition> {
+        self.began
     }
 
-    /// Entries lost to damage.
-    pub fn damaged(&self) -> u64 {
-        self.damaged + self.files.iter().map(|file| file.damaged).sum::<u64>()
+    /// What was counted since the last call.
+    pub fn take_counts(&mut self) -> JournalCounts {
+        self.count_damage();
+        std::mem::take(&mut self.counts)
     }
 
-    /// Entries that came without a field that could not be read.
-    pub fn spoiled(&self) -> u64 {
-        self.spoiled
-    }
-
-    /// Records whose message was cut at `limits::JOURNAL_FIELD_BYTES_MAX`.
-    pub fn cut(&self) -> u64 {
-        self.cut
+    /// What was counted and not taken yet.
+    pub fn counts(&self) -> JournalCounts {
+        let damaged = self.files.iter().fold(self.counts.damaged, |sum, file| sum.saturating_add(file.damaged));
+        JournalCounts { damaged, ..self.counts }
     }
 
     /// Closes all files. A read under way still completes; the cursor begins at its position again if it is stepped.
@@ -280,6 +343,7 @@ impl JournalCursor {
         self.files.iter_mut().for_each(|file| file.finish(ring));
         self.files.clear();
         (self.handed, self.current) = (None, None);
+        self.repeats = Repeats::default();
         (self.look, self.stale, self.first) = (Look::Rest, true, true);
         if self.position != JournalPosition::default() {
             self.start = Start::Position(self.position);
@@ -289,7 +353,7 @@ impl JournalCursor {
     /// Moves the damage of files about to be forgotten into the total.
     fn count_damage(&mut self) {
         for file in &mut self.files {
-            self.damaged = self.damaged.saturating_add(std::mem::take(&mut file.damaged));
+            self.counts.damaged = self.counts.damaged.saturating_add(std::mem::take(&mut file.damaged));
         }
     }
 

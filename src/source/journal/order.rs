@@ -1,6 +1,7 @@
 //! Which file's entry is next.
 //!
-//! Within a seqnum id the smallest seqnum; between ids the one whose smallest-seqnum entry is oldest. Files wait
+//! Within a seqnum id the smallest seqnum; between ids the one whose smallest-seqnum entry is oldest: by the clock of the
+//! boot when both are of one, which nobody sets, else by the time since the epoch. Files wait
 //! unopened until their first entry is due, by what their header says of it. As long as the file at hand stays ahead of
 //! the runners-up noted when it was chosen, choosing again costs two comparisons.
 
@@ -8,7 +9,7 @@ use std::io;
 
 use super::{
     JournalCursor,
-    file::{JournalFile, Stage},
+    file::{JournalFile, Peeked, Stage},
     span::{Io, Stop},
 };
 use crate::ring::Ring;
@@ -19,8 +20,26 @@ pub(super) struct Current {
     index: usize,
     /// The smallest seqnum any other file of its seqnum id has next.
     seqnum: u64,
-    /// The oldest time another seqnum id has next.
+    /// The oldest entry another seqnum id has next.
+    rival: Option<Moment>,
+}
+
+/// When an entry was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    boot_id: [u8; 16],
+    /// Not known before the entry is read.
+    monotonic: Option<u64>,
     realtime: u64,
+}
+
+impl Moment {
+    fn is_before(&self, other: &Self) -> bool {
+        match (self.monotonic, other.monotonic) {
+            (Some(own), Some(others)) if self.boot_id == other.boot_id => own < others,
+            _ => self.realtime < other.realtime,
+        }
+    }
 }
 
 /// The best file of one seqnum id.
@@ -29,7 +48,7 @@ struct Best {
     id: [u8; 16],
     index: usize,
     seqnum: u64,
-    realtime: u64,
+    moment: Moment,
     /// The second smallest seqnum.
     runner_up: u64,
     /// Some file of this id has entries that may be handed out.
@@ -43,7 +62,9 @@ impl JournalCursor {
             && let Some(file) = self.files.get_mut(current.index)
             && file.peek(io)?
             && file.next < file.safe
-            && file.key().is_some_and(|(seqnum, realtime)| seqnum < current.seqnum && realtime <= current.realtime)
+            && file.key().is_some_and(|(seqnum, moment)| {
+                seqnum < current.seqnum && current.rival.is_none_or(|rival| !rival.is_before(&moment))
+            })
         {
             return Ok(Some(current.index));
         }
@@ -54,7 +75,7 @@ impl JournalCursor {
                 return Ok(Some(index));
             }
             // By its header it is due; its first entry says whether it is.
-            if self.opened(io, index) {
+            if self.opened(io, index) && !self.skips(io, index)? {
                 self.files[index].peek(io)?;
             }
         }
@@ -64,10 +85,10 @@ impl JournalCursor {
     fn due(&self) -> Option<(usize, Current)> {
         let mut bests: smallvec::SmallVec<[Best; 4]> = smallvec::SmallVec::new();
         for (index, file) in self.files.iter().enumerate().filter(|(_, file)| file.is_waiting()) {
-            let (seqnum, realtime) = file.key().unwrap_or_default();
+            let (seqnum, moment) = file.key().unwrap_or((0, Moment { boot_id: [0; 16], monotonic: None, realtime: 0 }));
             let safe = file.next < file.safe;
             let id = file.header.seqnum_id;
-            let new = Best { id, index, seqnum, realtime, runner_up: u64::MAX, safe };
+            let new = Best { id, index, seqnum, moment, runner_up: u64::MAX, safe };
             match bests.iter_mut().find(|best| best.id == id) {
                 None => bests.push(new),
                 Some(best) if seqnum < best.seqnum => {
@@ -79,11 +100,21 @@ impl JournalCursor {
                 }
             }
         }
-        let safe = || bests.iter().filter(|best| best.safe);
-        let best = safe().min_by_key(|best| best.realtime)?;
-        let others = safe().filter(|other| other.id != best.id).map(|other| other.realtime);
-        let realtime = others.min().unwrap_or(u64::MAX);
-        Some((best.index, Current { index: best.index, seqnum: best.runner_up, realtime }))
+        let mut safe = bests.iter().filter(|best| best.safe);
+        let first = safe.next()?;
+        let best = safe.fold(first, |best, other| if other.moment.is_before(&best.moment) { other } else { best });
+        let mut rival: Option<Moment> = None;
+        for other in bests.iter().filter(|other| other.safe && other.id != best.id) {
+            let unread = other.moment.monotonic.is_none() && other.moment.boot_id == best.moment.boot_id;
+            if unread && best.moment.monotonic.is_some() {
+                // Both are of one boot, and only its entry says when in it.
+                return Some((other.index, Current { index: other.index, seqnum: 0, rival: None }));
+            }
+            if rival.is_none_or(|rival| other.moment.is_before(&rival)) {
+                rival = Some(other.moment);
+            }
+        }
+        Some((best.index, Current { index: best.index, seqnum: best.runner_up, rival }))
     }
 
     /// Opens a file that was closed to wait for its turn; one that cannot be opened any more is counted.
@@ -104,7 +135,7 @@ impl JournalCursor {
                     _ => error.to_string(),
                 };
                 io.troubles.tell(format!("{}: {lost} entries were not read: {why}", file.path.display()));
-                self.unattributed = self.unattributed.saturating_add(lost);
+                self.counts.unattributed = self.counts.unattributed.saturating_add(lost);
                 file.finish(io.ring);
                 false
             }
@@ -119,10 +150,17 @@ impl JournalFile {
 
     /// Seqnum and time of its next entry: of the entry itself, or of the first one by the header. `None` while neither
     /// is known: then it is due at once, to be known.
-    fn key(&self) -> Option<(u64, u64)> {
-        match self.peeked {
-            Some(peeked) => Some((peeked.head.seqnum, peeked.head.realtime)),
-            None if self.next == 0 => Some((self.header.head_entry_seqnum, self.header.head_entry_realtime)),
+    #[inline]
+    fn key(&self) -> Option<(u64, Moment)> {
+        match &self.peeked {
+            Some(Peeked { head, .. }) => {
+                let (boot_id, realtime) = (head.boot_id, head.realtime);
+                Some((head.seqnum, Moment { boot_id, monotonic: Some(head.monotonic), realtime }))
+            }
+            None if self.next == 0 => {
+                let (boot_id, realtime) = (self.header.tail_entry_boot_id, self.header.head_entry_realtime);
+                Some((self.header.head_entry_seqnum, Moment { boot_id, monotonic: None, realtime }))
+            }
             None => None,
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     limits::{JOURNAL_DATA_READ_BYTES, LOOK_BACK_ENTRIES},
     model::JournalPosition,
     ring::Ring,
-    wire::journal::{EntryHead, object::ENTRY_ITEMS_AT},
+    wire::journal::{ALIGNMENT, EntryHead, object::ENTRY_ITEMS_AT},
 };
 
 /// What the first entry to be read is.
@@ -23,8 +23,26 @@ pub(super) enum Goal {
     AfterSeqnum(u64),
     /// The first at or after this time, in microseconds since the epoch.
     FromRealtime(u64),
+    /// The first of this boot at or after so many microseconds of it; where the boot is another one, by the time since
+    /// the epoch.
+    FromMonotonic {
+        boot_id: [u8; 16],
+        monotonic: u64,
+        realtime: u64,
+    },
     /// The one after this, if it is still where it was; else by seqnum or time.
     After(JournalPosition),
+}
+
+impl Goal {
+    /// As far before `position` as the clocks of two journals may differ, in microseconds.
+    pub fn near(position: &JournalPosition, slack: u64) -> Self {
+        Self::FromMonotonic {
+            boot_id: position.boot_id,
+            monotonic: position.monotonic.saturating_sub(slack),
+            realtime: position.realtime.saturating_sub(slack),
+        }
+    }
 }
 
 /// A search under way: the place lies in `low..=high`.
@@ -53,12 +71,12 @@ impl JournalFile {
                 Goal::Beginning => Some(0),
                 Goal::End => Some(self.seen),
                 Goal::After(position) => self.exact(io, &position)?,
-                Goal::AfterSeqnum(_) | Goal::FromRealtime(_) => self.halve(io, seek)?,
+                Goal::AfterSeqnum(_) | Goal::FromRealtime(_) | Goal::FromMonotonic { .. } => self.halve(io, seek)?,
             };
             if let Some(place) = place {
                 let before = self.before(io, place)?;
-                self.begin_at(place);
-                return Ok(before);
+                self.begin_at(place, before);
+                return Ok(before.map(|before| self.position(place - 1, &before)));
             }
         }
     }
@@ -77,7 +95,7 @@ impl JournalFile {
         let goal = if position.seqnum_id == self.header.seqnum_id {
             Goal::AfterSeqnum(position.seqnum)
         } else {
-            Goal::FromRealtime(position.realtime)
+            Goal::near(position, 0)
         };
         self.stage = Stage::Seeking(Seek::to(goal, self.seen));
         Ok(None)
@@ -96,6 +114,8 @@ impl JournalFile {
         let before = entry.is_some_and(|entry| match seek.goal {
             Goal::AfterSeqnum(seqnum) => entry.seqnum <= seqnum,
             Goal::FromRealtime(realtime) => entry.realtime < realtime,
+            Goal::FromMonotonic { boot_id, monotonic, .. } if entry.boot_id == boot_id => entry.monotonic < monotonic,
+            Goal::FromMonotonic { realtime, .. } => entry.realtime < realtime,
             Goal::Beginning | Goal::End | Goal::After(_) => false,
         });
         if before {
@@ -109,17 +129,20 @@ impl JournalFile {
     }
 
     /// The entry before `place`.
-    fn before<R: Ring>(&mut self, io: &mut Io<'_, R>, place: u64) -> Result<Option<JournalPosition>, Stop> {
+    fn before<R: Ring>(&mut self, io: &mut Io<'_, R>, place: u64) -> Result<Option<Peeked>, Stop> {
         let Some(ordinal) = place.checked_sub(1) else { return Ok(None) };
         let Item::At(offset) = self.item(io, ordinal)? else { return Ok(None) };
         let head = self.entry_head(io, offset)?;
-        Ok(head.map(|head| self.position(ordinal, &Peeked { offset, head })))
+        Ok(head.map(|head| Peeked { offset, head }))
     }
 
     /// Begins with the entry `place`, or with those to be looked back at.
-    fn begin_at(&mut self, place: u64) {
+    fn begin_at(&mut self, place: u64, before: Option<Peeked>) {
         let back = if self.look_back_until == place { LOOK_BACK_ENTRIES.min(place) } else { 0 };
         self.next = place - back;
+        if let Some(before) = before.filter(|_| back == 0) {
+            (self.last, self.group) = (Some(before.head), before.offset + before.head.size.next_multiple_of(ALIGNMENT));
+        }
         self.stage = Stage::Ready;
         self.cool();
     }

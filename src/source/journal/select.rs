@@ -84,6 +84,17 @@ impl Selectors {
         self.fields[at].tests.extend(patterns.into_iter().map(|pattern| Test { pattern, round, source }));
     }
 
+    /// The name of the *n*-th field that is tested.
+    pub fn tested(&self, field: usize) -> Option<&[u8]> {
+        self.fields.get(field).map(|field| field.name.as_slice())
+    }
+
+    /// Sources that name a service: one of their conditions is on its identifier or unit.
+    pub fn named(&self) -> SourceMask {
+        let service = |field: &&Tested| matches!(field.name.as_slice(), b"SYSLOG_IDENTIFIER" | b"_SYSTEMD_UNIT");
+        self.fields.iter().filter(service).flat_map(|field| &field.tests).fold(0, |mask, test| mask | test.source)
+    }
+
     pub fn tests(&self, name: &[u8]) -> bool {
         self.fields.iter().any(|field| field.name == name)
     }

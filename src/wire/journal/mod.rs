@@ -9,10 +9,11 @@ pub mod hash;
 pub mod header;
 pub mod object;
 pub mod payload;
+mod xz;
 
 pub use hash::{jenkins, keyed};
 pub use header::{Header, HeaderFault, State};
-pub use object::{ArrayHead, DataHead, EntryHead, ObjectHead, ObjectKind};
+pub use object::{ArrayHead, DataHead, EntryHead, FieldHead, ObjectHead, ObjectKind};
 pub use payload::{Compression, Decompressor, PayloadFault};
 
 /// Objects begin at multiples of this.

@@ -14,6 +14,10 @@ pub const ENTRY_ITEMS_AT: usize = 64;
 pub const ARRAY_ITEMS_AT: usize = 24;
 /// Where the payload of a regular DATA object begins: as much of it as `DataHead` needs.
 pub const DATA_HEAD_BYTES: usize = 64;
+/// Where the name in a FIELD object begins.
+pub const FIELD_HEAD_BYTES: usize = 40;
+/// One bucket of a hash table: offsets of the first and last object in it.
+pub const HASH_ITEM_BYTES: u64 = 16;
 /// No ENTRY is larger: journald takes 1,024 fields of an entry, sixteen bytes each in the regular layout, and adds less
 /// than 100 of its own.
 pub const ENTRY_BYTES_MAX: u64 = 64 * 1024;
@@ -68,6 +72,8 @@ pub struct DataHead {
     /// Of the uncompressed payload.
     pub hash: u64,
     pub next_hash_offset: u64,
+    /// The value of this field that was new before this one; 0 for the first.
+    pub next_field_offset: u64,
     pub n_entries: u64,
     pub compression: Compression,
     /// Bytes of the payload as stored.
@@ -85,9 +91,37 @@ impl DataHead {
         Some(Self {
             hash: u64_at(bytes, 16)?,
             next_hash_offset: u64_at(bytes, 24)?,
+            next_field_offset: u64_at(bytes, 32)?,
             n_entries: u64_at(bytes, 56)?,
             compression: Compression::from_flags(head.flags)?,
             payload_bytes: head.size.checked_sub(layout.payload_at() as u64)?,
+        })
+    }
+}
+
+/// A FIELD object: the name of a field, and its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldHead {
+    pub hash: u64,
+    pub next_hash_offset: u64,
+    /// The newest of its values, a DATA object.
+    pub head_data_offset: u64,
+    /// Bytes of the name.
+    pub payload_bytes: u64,
+}
+
+impl FieldHead {
+    /// `bytes` must reach to `FIELD_HEAD_BYTES`.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let head = ObjectHead::parse(bytes)?;
+        if head.kind != ObjectKind::Field {
+            return None;
+        }
+        Some(Self {
+            hash: u64_at(bytes, 16)?,
+            next_hash_offset: u64_at(bytes, 24)?,
+            head_data_offset: u64_at(bytes, 32)?,
+            payload_bytes: head.size.checked_sub(FIELD_HEAD_BYTES as u64)?,
         })
     }
 }
@@ -188,7 +222,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             for layout in [Layout::Regular, Layout::Compact] {
-                let _ = (DataHead::parse(&bytes, layout), ArrayHead::parse(&bytes, layout));
+                let _ = (DataHead::parse(&bytes, layout), ArrayHead::parse(&bytes, layout), FieldHead::parse(&bytes));
                 let _ = EntryHead::parse(&bytes).map(|entry| entry.items(layout));
             }
         }

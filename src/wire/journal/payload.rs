@@ -3,7 +3,7 @@
 //! A payload is the whole `FIELD=value`. Up to a limit it is decompressed in one go; of a longer one only so many
 //! leading *blocks* (zstd, RFC 8878 §3.1.1) or *sequences* (the LZ4 block format) are decompressed as fit the limit.
 //! Both are cut out as a shorter, valid input of the same decoder, so a bomb costs no more memory than an honest
-//! message.
+//! message. The decoder of xz is read from until the limit is reached.
 
 use std::fmt;
 
@@ -45,8 +45,6 @@ impl Compression {
 /// Why a payload cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayloadFault {
-    /// Compressed in a way this reader does not undo.
-    Unsupported(Compression),
     /// Not what its compression calls valid, or shorter or longer than it says.
     Damaged,
 }
@@ -54,7 +52,6 @@ pub enum PayloadFault {
 impl fmt::Display for PayloadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsupported(compression) => write!(f, "{compression:?} compression is not supported"),
             Self::Damaged => f.write_str("damaged compressed data"),
         }
     }
@@ -78,7 +75,7 @@ impl Decompressor {
     /// Puts the payload, or the first part of it that fits `limit` bytes, into `out`; true when it was cut.
     ///
     /// `out` never grows beyond `limit`. `stored` may itself be cut at its end when the payload is longer than `limit`.
-    /// Fails on xz, and on damaged input.
+    /// Fails on damaged input.
     pub fn decode(
         &mut self,
         compression: Compression,
@@ -92,7 +89,7 @@ impl Decompressor {
                 out.extend_from_slice(&stored[..stored.len().min(limit)]);
                 Ok(stored.len() > limit)
             }
-            Compression::Xz => Err(PayloadFault::Unsupported(Compression::Xz)),
+            Compression::Xz => super::xz::decode(stored, limit, out),
             Compression::Lz4 => lz4(stored, limit, out, &mut self.cut),
             Compression::Zstd => self.zstd(stored, limit, out),
         }
@@ -267,12 +264,6 @@ mod tests {
         assert_eq!(out, b"xxxxxabcd");
         assert_eq!(decompressor.decode(Compression::Lz4, &long_lz4(), LIMIT, &mut out), Ok(true));
         assert_eq!(out, b"abcd");
-    }
-
-    #[test]
-    fn xz_is_named() {
-        let fault = Decompressor::default().decode(Compression::Xz, b"x", LIMIT, &mut Vec::new()).unwrap_err();
-        assert_eq!(fault.to_string(), "Xz compression is not supported");
     }
 
     proptest! {

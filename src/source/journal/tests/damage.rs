@@ -28,7 +28,7 @@ fn read(directory: &Path, file: &[u8], disk: &mut Disk) -> (Vec<Kept>, u64, usiz
     std::fs::write(directory.join("system.journal"), file).unwrap();
     let mut cursor = from_beginning(directory);
     let kept = drain(&mut cursor, disk);
-    let damaged = cursor.damaged();
+    let damaged = cursor.counts().damaged;
     let troubles = cursor.take_troubles();
     cursor.release(disk);
     (kept, damaged, troubles.len())

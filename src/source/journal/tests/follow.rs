@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     disk::{Disk, Kept, drain, take},
-    from_beginning,
+    from_beginning, lost,
     oracle::{assert_same, journalctl},
     writer::{self, Stream, Style, Writer},
 };
@@ -40,7 +40,7 @@ fn a_live_writer_is_followed_without_gap_or_duplicate() {
         cursor.changed();
         kept.extend(drain(&mut cursor, &mut disk));
         assert_same(&journalctl(directory.path()), &kept);
-        assert_eq!((cursor.damaged(), cursor.spoiled(), cursor.unattributed()), (0, 0, 0));
+        assert_eq!(lost(&cursor), (0, 0, 0));
         assert_eq!(cursor.take_troubles(), Vec::<String>::new());
         cursor.changed();
         drain(&mut cursor, &mut disk);
@@ -63,7 +63,7 @@ fn vacuumed_files_that_are_open_are_drained() {
     cursor.changed();
     kept.extend(drain(&mut cursor, &mut disk));
     assert_same(&told, &kept);
-    assert_eq!(cursor.unattributed(), 0);
+    assert_eq!(cursor.counts().unattributed, 0);
     for _ in 0..3 {
         cursor.changed();
         drain(&mut cursor, &mut disk);

@@ -50,6 +50,8 @@ impl Publisher {
             let entries = objects(&file).into_iter().filter(|(_, head)| head.kind == ObjectKind::Entry);
             for ((at, _), seqnum) in entries.zip(&seqnums).collect::<Vec<_>>() {
                 file[at + 16..at + 24].copy_from_slice(&seqnum.to_le_bytes());
+                // Else the entries of one file would be copies of the other's.
+                file[at + 56] ^= which as u8;
             }
             file[24] ^= which as u8;
             file[16] = 1;

@@ -39,7 +39,7 @@ fn resuming_after_any_entry_gives_exactly_the_rest() {
         let back = got.iter().filter(|kept| kept.look_back).count() as u64;
         assert_eq!(back, ordinal.min(LOOK_BACK_ENTRIES));
         assert_eq!(cursor.position(), all[all.len() - 1].position);
-        assert_eq!((cursor.take_troubles(), cursor.unattributed()), (Vec::new(), 0));
+        assert_eq!((cursor.take_troubles(), cursor.counts().unattributed), (Vec::new(), 0));
     }
     let default = drain(&mut resumed(directory.path(), JournalPosition::default()), &mut Disk::warm());
     assert_rest(&all, 0, &default);
@@ -75,7 +75,7 @@ fn a_vacuumed_file_is_a_counted_gap() {
     let first_left = all.iter().position(|kept| kept.position.file_id != all[0].position.file_id).unwrap();
     let mut cursor = resumed(directory.path(), all[100].position);
     assert_rest(&all, first_left, &drain(&mut cursor, &mut Disk::warm()));
-    assert_eq!(cursor.unattributed(), (first_left - 101) as u64);
+    assert_eq!(cursor.counts().unattributed, (first_left - 101) as u64);
     assert_eq!(cursor.take_troubles().len(), 1);
 }
 
