@@ -334,9 +334,10 @@ fn share<R: Ring>(
 ) -> bool {
     let Line { record, decoded, time: (time, mono), .. } = *line;
     let mut full = false;
-    let mut metadata = None;
     let mut numbers = [0u8; 20];
-    let seqnum = decimal(record.place, &mut numbers);
+    // Only a journal's records have one.
+    let seqnum = if record.hint.time.is_some() { decimal(record.place, &mut numbers) } else { &[] };
+    let (mut metadata, mut has_metadata) = (Fields::default(), false);
     for (number, branch) in branches.iter_mut().enumerate().filter(|(_, branch)| branch.source == index) {
         if let Some(from) = &branch.from {
             if !reached(at, from) {
@@ -350,7 +351,10 @@ fn share<R: Ring>(
             continue;
         }
         let stream = stream_of(hands.streams, hands.plan, source, decoded.level);
-        let metadata = metadata.get_or_insert_with(|| metadata_of(&source.plan.metadata, line, seqnum));
+        if !has_metadata {
+            put_metadata(&mut metadata, &source.plan.metadata, line, seqnum);
+            has_metadata = true;
+        }
         let hint = &record.hint;
         let item = Item {
             stream,
@@ -386,10 +390,10 @@ fn stream_of(streams: &mut Streams, plan: &Plan, source: &mut Source, level: Lev
     *slot.get_or_insert_with(|| streams.number(plan, &source.plan, level))
 }
 
-/// The structured metadata a source asks for, as far as this record has it.
-fn metadata_of<'a>(wanted: &[MetadataField], line: &Line<'a>, seqnum: &'a [u8]) -> Fields<'a> {
+/// Adds the structured metadata a source asks for, as far as this record has it.
+#[inline]
+fn put_metadata<'a>(fields: &mut Fields<'a>, wanted: &[MetadataField], line: &Line<'a>, seqnum: &'a [u8]) {
     let hint = &line.record.hint;
-    let mut fields = Fields::default();
     for field in wanted {
         let value = match field {
             MetadataField::Pid => hint.pid,
@@ -398,14 +402,13 @@ fn metadata_of<'a>(wanted: &[MetadataField], line: &Line<'a>, seqnum: &'a [u8]) 
             MetadataField::Hostname => hint.hostname,
             MetadataField::Identifier => hint.identifier,
             MetadataField::Filename => line.filename,
-            MetadataField::Seqnum if hint.time.is_some() => seqnum,
+            MetadataField::Seqnum => seqnum,
             other => line.decoded.fields.find(other.as_str()).unwrap_or_default(),
         };
         if !value.is_empty() {
             fields.push(field.as_str(), value);
         }
     }
-    fields
 }
 
 /// A number in decimal digits.

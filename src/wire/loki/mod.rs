@@ -56,8 +56,12 @@ pub fn put_entry(out: &mut Vec<u8>, time: Nanos, line: &[u8], metadata: &[Field<
     let mut bytes = delimited_bytes(timestamp_bytes) + delimited_bytes(line.len());
     let mut mended = Mended { utf8: line.replaced(), metadata: false };
     let mut room = METADATA_BYTES_MAX;
-    let pairs: SmallVec<[Pair<'_>; FIELDS_MAX]> =
-        metadata.iter().filter_map(|field| Pair::of(field, &mut room, &mut mended)).collect();
+    let mut pairs: SmallVec<[Pair<'_>; FIELDS_MAX]> = SmallVec::new();
+    for field in metadata {
+        if let Some(pair) = Pair::of(field, &mut room, &mut mended) {
+            pairs.push(pair);
+        }
+    }
     bytes += pairs.iter().map(|pair| delimited_bytes(pair.bytes)).sum::<usize>();
 
     out.reserve(delimited_bytes(bytes));
@@ -83,6 +87,13 @@ pub fn put_stream_labels(out: &mut Vec<u8>, labels: &str) {
 /// Appends one stream, given as its labels and entries already encoded, to a push request.
 pub fn put_stream(out: &mut Vec<u8>, stream: &[u8]) {
     put_delimited(out, PUSH_STREAMS, stream);
+}
+
+/// Appends what stands before a stream of `length` bytes: with the stream behind it the same as `put_stream`.
+pub fn put_stream_head(out: &mut Vec<u8>, length: usize) {
+    let mut head = Head::default();
+    head.delimited_head(PUSH_STREAMS, length);
+    out.extend_from_slice(head.as_slice());
 }
 
 /// Bytes `put_stream` appends for a stream of `length` bytes.
