@@ -66,6 +66,9 @@ struct Bytes {
 impl Bytes {
     /// `most` bytes from `offset` on, fewer at the end of the file.
     fn at(&mut self, offset: u64, most: usize) -> io::Result<&[u8]> {
+        if i64::try_from(offset).is_err() {
+            return Ok(&[]);
+        }
         let here = offset.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
         if here.is_none_or(|from| from + most > self.buf.len()) {
             self.buf.resize(most.max(READ_BYTES), 0);

@@ -291,7 +291,10 @@ impl JournalCursor {
             let drained = file.stage == Stage::Ready && file.next >= file.seen;
             file.quiet = if drained { file.quiet.saturating_add(1) } else { 0 };
             let left = file.has_archive_name() || !file.listed;
-            if drained && (file.header.state == State::Archived || file.quiet >= QUIET_LOOKS) {
+            // The words of a header that is being written to do not change all at once.
+            let settled = file.header.state == State::Archived
+                || (file.quiet >= QUIET_LOOKS && (left || file.header.state != State::Online));
+            if drained && settled {
                 file.doubt(io);
             }
             if drained && (file.header.state == State::Archived || (left && file.quiet >= QUIET_LOOKS)) {
