@@ -59,6 +59,7 @@ fn what_was_being_filled_while_a_batch_came_back_does_not_hide_it() {
 #[test]
 fn more_files_than_chunks_are_all_read() {
     let mut world = World::new(102, &["a"]);
+    world.change_target("a", |target| target.queue_bytes = limits::QUEUE_BYTES_MAX);
     let files = 3 * limits::CHUNKS_MAX as u64;
     for file in 0..files {
         append(&world, &format!("/var/log/app/f{file}.log"), file * 10_000..(file + 1) * 10_000);
@@ -71,6 +72,7 @@ fn more_files_than_chunks_are_all_read() {
 fn a_dead_target_with_many_files_leaves_chunks_to_the_others() {
     let mut world = World::new(103, &["a", "b"]);
     world.mood("b", Mood::Down);
+    world.change_target("a", |target| target.queue_bytes = limits::QUEUE_BYTES_MAX);
     let files = 2 * limits::CHUNKS_MAX as u64;
     for file in 0..files {
         append(&world, &format!("/var/log/app/f{file}.log"), file * 10_000..(file + 1) * 10_000);
@@ -255,6 +257,7 @@ fn batches_that_fill_together_are_sealed_together() {
     let mut world = World::new(112, &names);
     for name in &names {
         world.change_target(name, |target| {
+            target.queue_bytes = limits::QUEUE_BYTES_MAX;
             if let TargetKind::Loki(loki) = &mut target.kind {
                 loki.tenant = Some((*name).to_owned());
             }
