@@ -274,8 +274,8 @@ impl JournalFile {
         if let Some(last) = self.last.filter(|last| !self.is_tail(last) && self.header.n_entries == self.next) {
             let (count, seqnum) = (self.header.n_entries, self.header.tail_entry_seqnum);
             let what = format!(
-                "its header counts {count} entries, the last with seqnum {}, but names {seqnum} as the last seqnum; one \
-                 of these is damaged",
+                "its header counts {count} entries, the last with seqnum {}, but names {seqnum} as the last seqnum; \
+                 one of these is damaged",
                 last.seqnum
             );
             self.complain(io, &what);
