@@ -140,13 +140,16 @@ impl Inspection {
         while at <= tail && tail > 0 {
             let Some(head) = ObjectHead::parse(self.bytes.at(at, OBJECT_HEAD_BYTES)?) else {
                 let rest = tail.saturating_sub(at);
-                let what = if at >= self.size { "the file ends here" } else { "no object begins here" };
+                let what = if at >= self.size { "the file ends here, it was cut" } else { "no object begins here" };
                 self.wrong(format!("at {at}: {what}; the {rest} bytes up to the last object are not looked at"));
                 return Ok(());
             };
             let end = at.saturating_add(head.size);
             if end > self.size {
-                self.wrong(format!("at {at}: an object of {} bytes is longer than the file", head.size));
+                self.wrong(format!(
+                    "at {at}: an object of {} bytes goes beyond the end of the file, it was cut",
+                    head.size
+                ));
                 return Ok(());
             }
             self.objects += 1;
@@ -248,7 +251,7 @@ impl Inspection {
 
     /// Compares what was found with what the header says.
     fn counters(&mut self) {
-        let Header { n_objects, n_entries, n_data, header_size, tail_entry_realtime, .. } = self.header;
+        let Header { n_objects, n_entries, n_data, tail_entry_realtime, .. } = self.header;
         let (first, last) = (self.first, self.last);
         let seqnum = |entry: Option<EntryHead>| entry.map_or(0, |entry| entry.seqnum);
         let pairs = [
@@ -267,10 +270,6 @@ impl Inspection {
         if self.header.tail_entry_seqnum < seqnum(last) {
             let (says, found) = (self.header.tail_entry_seqnum, seqnum(last));
             self.wrong(format!("last seqnum: the header says {says}, the file holds {found}"));
-        }
-        if header_size.saturating_add(self.header.arena_size) > self.size {
-            let (end, size) = (self.header.end(), self.size);
-            self.wrong(format!("the header lays out {end} bytes, the file has {size}: it was cut"));
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     model::{Hint, Nanos, Position, Record, SourceMask},
     ring::Ring,
     wire::journal::{
-        ALIGNMENT, Compression, DataHead, Decompressor, EntryHead, ObjectHead, PayloadFault, object::DATA_HEAD_BYTES,
+        ALIGNMENT, Compression, DataHead, Decompressor, ObjectHead, ObjectKind, PayloadFault, object::DATA_HEAD_BYTES,
         object::ENTRY_ITEMS_AT,
     },
 };
@@ -73,11 +73,15 @@ impl Draft {
         self.item = 0;
     }
 
-    fn begin(&mut self, selectors: &Selectors, boot_id: &[u8; 16]) {
+    fn begin(&mut self, selectors: &Selectors) {
         self.texts = Default::default();
         (self.priority, self.source_time, self.cut, self.spoiled) = (None, None, false, false);
         self.scratch.clear();
         selectors.begin(&mut self.rounds);
+    }
+
+    #[inline]
+    fn set_boot(&mut self, boot_id: &[u8; 16]) {
         if self.boot_id != *boot_id || self.boot_id_hex.is_empty() {
             self.boot_id = *boot_id;
             self.boot_id_hex.clear();
@@ -93,6 +97,8 @@ impl Draft {
             *place = if text.is_some() { Place::Template } else { Place::Absent };
         }
         (self.template, self.priority, self.source_time) = (index, template.priority, template.source_time);
+        (self.cut, self.spoiled) = (false, false);
+        self.scratch.clear();
         self.rounds.clear();
         self.rounds.extend_from_slice(&template.rounds);
     }
@@ -132,12 +138,12 @@ enum Data {
 impl JournalFile {
     /// Works out which sources want the peeked entry and where its fields lie.
     pub fn assemble<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &mut Selectors) -> Result<SourceMask, Stop> {
-        let Some(Peeked { offset, head }) = self.peeked else { return Ok(0) };
+        let Some(Peeked { offset, head }) = &self.peeked else { return Ok(0) };
+        let (offset, count) = (*offset, head.items(self.layout));
+        let common = self.common_items(offset, count);
         if self.draft.item == 0 {
-            self.draft.begin(selectors, &head.boot_id);
-            self.cache.next_entry();
+            self.draft.set_boot(&head.boot_id);
         }
-        let common = self.common_items(offset, &head);
         let bytes = self.layout.entry_item_bytes();
         if self.draft.item == 0
             && let Some(items) = self.window.slice(offset + ENTRY_ITEMS_AT as u64, common * bytes)
@@ -145,9 +151,12 @@ impl JournalFile {
         {
             self.draft.adopt(index, self.templates.at(index));
             self.draft.item = common;
+        } else if self.draft.item == 0 {
+            self.draft.begin(selectors);
+            self.cache.next_entry();
         }
         let learns = self.draft.item < common;
-        while self.draft.item < head.items(self.layout) {
+        while self.draft.item < count {
             if learns && self.draft.item == common {
                 self.learn(offset, common);
             }
@@ -168,8 +177,8 @@ impl JournalFile {
 
     /// How many items come before those that were written for this entry.
     #[inline]
-    fn common_items(&self, offset: u64, head: &EntryHead) -> usize {
-        let (bytes, mut common) = (self.layout.entry_item_bytes(), head.items(self.layout));
+    fn common_items(&self, offset: u64, count: usize) -> usize {
+        let (bytes, mut common) = (self.layout.entry_item_bytes(), count);
         let items = self.items(offset, 0, common);
         while common > 0 && self.layout.offset(&items[(common - 1) * bytes..]).is_none_or(|item| item >= self.group) {
             common -= 1;
@@ -213,9 +222,12 @@ impl JournalFile {
                 return Ok(());
             }
         }
-        let entry = self.peeked.map_or(0, |peeked| peeked.offset);
+        let entry = self.peeked.as_ref().map_or(0, |peeked| peeked.offset);
         if item < self.header.header_size || item >= entry || !item.is_multiple_of(ALIGNMENT) {
             self.spoil(io, "an entry refers to a field outside of the file");
+            return Ok(());
+        }
+        if item >= self.group && self.take_plain(selectors, item) {
             return Ok(());
         }
         match self.data(io, selectors, item)? {
@@ -223,6 +235,32 @@ impl JournalFile {
             Data::Damaged => self.spoil(io, "a field is damaged or beyond the end of the file"),
         }
         Ok(())
+    }
+
+    /// Takes a DATA object written for this entry that lies in the window uncompressed, as nearly all do; false if this
+    /// one does not.
+    #[inline]
+    fn take_plain(&mut self, selectors: &mut Selectors, offset: u64) -> bool {
+        let bytes = self.window.rest(offset);
+        let Some(size) = ObjectHead::parse(bytes).filter(|head| head.kind == ObjectKind::Data && head.flags == 0)
+        else {
+            return false;
+        };
+        let payload_at = self.layout.payload_at();
+        let size = usize::try_from(size.size).unwrap_or(usize::MAX);
+        let Some(payload) = bytes.get(payload_at..size).filter(|payload| payload.len() <= JOURNAL_FIELD_BYTES_MAX)
+        else {
+            return false;
+        };
+        let Some((name, value)) = split(payload) else { return false };
+        let passes = selectors.judge(name, value, true);
+        selectors.join(&mut self.draft.rounds, passes);
+        let field = Field::named(name);
+        if !self.draft.has(field) {
+            let at = offset + (size - value.len()) as u64;
+            self.draft.note(field, value, Place::Window(at, value.len()));
+        }
+        true
     }
 
     fn spoil<R>(&mut self, io: &mut Io<'_, R>, what: &str) {
@@ -354,14 +392,14 @@ impl JournalFile {
 
     /// The peeked entry as a record, once it is assembled. `None` when nothing is peeked.
     pub fn record(&self, sources: SourceMask) -> Option<Record<'_>> {
-        let peeked = self.peeked?;
+        let peeked = self.peeked.as_ref()?;
         let pid = match self.text(Field::Pid) {
             [] => self.text(Field::SyslogPid),
             pid => pid,
         };
         Some(Record {
             frame: self.text(Field::Message),
-            end: Position::Journal(self.position(self.next, &peeked)),
+            end: Position::Journal(self.position(self.next, peeked)),
             place: peeked.head.seqnum,
             sources,
             look_back: self.next < self.look_back_until,

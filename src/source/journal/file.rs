@@ -28,8 +28,12 @@ use crate::{
 
 /// Bytes read past the last object the header knows, since the writer may just be adding one.
 const PAST_TAIL_BYTES: u64 = 16 * 1024;
-/// Room for the ENTRY itself when a window begins with the DATA that belongs to it.
+/// Room for an ENTRY at the end of a window.
 const ENTRY_ROOM_BYTES: u64 = 4096;
+/// Entries so far apart have large arrays between them, which are left out.
+const GAP_BYTES: u64 = 32 * 1024;
+/// Bytes before an ENTRY behind such a gap in which the DATA written for it is looked for; any other is read by itself.
+const NEAR_BYTES: u64 = 8 * 1024;
 
 /// How far a file is on its way.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +54,19 @@ pub(super) enum Stage {
 pub(super) struct Peeked {
     pub offset: u64,
     pub head: EntryHead,
+}
+
+/// What must be known of the entry before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    pub seqnum: u64,
+    pub realtime: u64,
+}
+
+impl Last {
+    pub fn of(head: &EntryHead) -> Self {
+        Self { seqnum: head.seqnum, realtime: head.realtime }
+    }
 }
 
 /// One array of the chain.
@@ -96,7 +113,7 @@ pub(super) struct JournalFile {
     pub group: u64,
     pub peeked: Option<Peeked>,
     /// The entry before it.
-    pub last: Option<EntryHead>,
+    pub last: Option<Last>,
     /// The peeked entry was asked about: it is no copy of another file's.
     pub weighed: bool,
     /// The chain is broken: entries are found by walking.
@@ -255,31 +272,44 @@ impl JournalFile {
     /// What the header counts and the walk did not find is lost, if anything was damaged; else the header is wrong.
     fn end_walk<R>(&mut self, io: &mut Io<'_, R>) {
         let whole = !self.walk_was_damaged() && self.last.is_some_and(|last| self.is_tail(&last));
-        if !whole {
-            // What is lost is bounded by what the file could hold, whatever its header claims.
-            let room = self.header.arena_size / ENTRY_ITEMS_AT as u64;
-            self.lose(io, (self.seen - self.next).min(room), "entries that its header counts are not there");
+        let lost = self.header.n_entries.saturating_sub(self.next).min(self.room());
+        if !whole && lost > 0 {
+            self.lose(io, lost, "entries that its header counts are not there");
         }
-        self.next = self.seen;
+        self.next = self.next.max(self.header.n_entries);
+        self.seen = self.next;
+    }
+
+    /// More entries the file cannot hold, whatever its header claims.
+    fn room(&self) -> u64 {
+        self.header.arena_size / ENTRY_ITEMS_AT as u64
     }
 
     /// By the header this entry is the last one.
-    pub fn is_tail(&self, entry: &EntryHead) -> bool {
+    pub fn is_tail(&self, entry: &Last) -> bool {
         entry.realtime == self.header.tail_entry_realtime
     }
 
-    /// Told once: the last entry by the count in the header is not the last one by its other words. Entries may be
-    /// missing, and nothing says how many.
-    pub fn doubt<R>(&mut self, io: &mut Io<'_, R>) {
-        if let Some(last) = self.last.filter(|last| !self.is_tail(last) && self.header.n_entries == self.next) {
-            let (count, seqnum) = (self.header.n_entries, self.header.tail_entry_seqnum);
-            let what = format!(
-                "its header counts {count} entries, the last with seqnum {}, but names {seqnum} as the last seqnum; \
-                 one of these is damaged",
-                last.seqnum
-            );
-            self.complain(io, &what);
+    /// The last entry by the count in the header is not the last one by its other words: that is told, and what the
+    /// count left out is looked for by walking. True when there is something to walk for.
+    pub fn doubt<R>(&mut self, io: &mut Io<'_, R>) -> bool {
+        let Header { n_entries, tail_entry_realtime, tail_entry_seqnum, .. } = self.header;
+        let differs = match &self.last {
+            Some(last) => !self.is_tail(last),
+            None => n_entries == 0 && tail_entry_realtime != 0,
+        };
+        if !differs || self.walk.is_some() || self.next != n_entries {
+            return false;
         }
+        let last = self.last.map_or(0, |last| last.seqnum);
+        let what = format!(
+            "its header counts {n_entries} entries, the last with seqnum {last}, but names another last entry (seqnum \
+             {tail_entry_seqnum}); what may follow is looked for by walking"
+        );
+        self.walk_on(io, &what);
+        self.seen = self.next.saturating_add(self.room());
+        self.safe = self.seen;
+        true
     }
 
     /// An item that leads back, or so far ahead that the item after it leads back, is damaged.
@@ -293,12 +323,12 @@ impl JournalFile {
 
     /// Goes past the peeked entry.
     pub fn advance(&mut self) {
-        if let Some(Peeked { offset, head }) = self.peeked.take() {
-            self.group = (offset + head.size).next_multiple_of(ALIGNMENT);
+        if let Some(Peeked { offset, head }) = &self.peeked {
+            let (last, group) = (Last::of(head), (offset + head.size).next_multiple_of(ALIGNMENT));
+            (self.last, self.group, self.weighed, self.peeked) = (Some(last), group, false, None);
             self.next += 1;
             self.draft.restart();
-            (self.last, self.weighed) = (Some(head), false);
-            self.walked_past(head.seqnum);
+            self.walked_past(last.seqnum);
         }
     }
 
@@ -335,8 +365,9 @@ impl JournalFile {
     pub fn item<R: Ring>(&mut self, io: &mut Io<'_, R>, ordinal: u64) -> Result<Item, Stop> {
         let owner = self.owner()?;
         loop {
-            let found = self.chain.iter().rev().find(|link| link.first <= ordinal);
-            if let Some(link) = found.filter(|link| ordinal - link.first < link.capacity) {
+            let holds = |link: &&Link| ordinal.checked_sub(link.first).is_some_and(|index| index < link.capacity);
+            let found = self.chain.last().filter(holds).or_else(|| self.chain.iter().rev().find(holds));
+            if let Some(link) = found {
                 let bytes = self.layout.array_item_bytes();
                 let index = ordinal - link.first;
                 let at = link.offset.saturating_add(ARRAY_ITEMS_AT as u64 + index.saturating_mul(bytes as u64));
@@ -398,22 +429,49 @@ impl JournalFile {
         }
     }
 
+    /// Where the entries that lie close together, from the one at `offset` on, end.
+    fn stretch(&self, start: u64, offset: u64) -> u64 {
+        let tail = self.header.tail_object_offset.saturating_add(PAST_TAIL_BYTES);
+        let end = tail.min(start.saturating_add(JOURNAL_WINDOW_BYTES as u64));
+        let Some(link) = self.chain.iter().rev().find(|link| link.first <= self.next) else { return end };
+        let bytes = self.layout.array_item_bytes();
+        let at = link.offset.saturating_add(ARRAY_ITEMS_AT as u64);
+        let at = at.saturating_add((self.next - link.first).saturating_mul(bytes as u64));
+        // An array that has just begun may be in memory as far as it is unused only.
+        let left = (link.capacity - (self.next - link.first).min(link.capacity)).min(self.seen - self.next);
+        let known = self.array.rest(at);
+        let items = known.chunks_exact(bytes).take(usize::try_from(left).unwrap_or(usize::MAX));
+        let mut last = offset;
+        for item in items.skip(1).map_while(|item| self.layout.offset(item)) {
+            if item > last + GAP_BYTES {
+                return end.min(last + ENTRY_ROOM_BYTES);
+            }
+            if item >= end {
+                break;
+            }
+            last = last.max(item);
+        }
+        end
+    }
+
     /// Brings the ENTRY at `offset` wholly into the window, and with it the DATA written just before it.
     fn entry<R: Ring>(&mut self, io: &mut Io<'_, R>, offset: u64) -> Result<Option<EntryHead>, Stop> {
         // No check against the arena's end: the header may have been read while the file grew.
         if !offset.is_multiple_of(ALIGNMENT) || offset < self.header.header_size {
             return Ok(None);
         }
-        let window = JOURNAL_WINDOW_BYTES as u64;
-        let near = offset.checked_sub(self.group).is_some_and(|data| data + ENTRY_ROOM_BYTES <= window);
-        let start = if near { self.group } else { offset };
+        let start = match offset.checked_sub(self.group) {
+            Some(before) if before <= GAP_BYTES => self.group,
+            // What lies between are arrays, written after the entry before; the fresh DATA stands last.
+            Some(_) if self.group > 0 => (offset - NEAR_BYTES).max(self.group),
+            _ => offset,
+        };
         let mut need = ENTRY_ITEMS_AT;
         loop {
             if self.window.slice(offset, need).is_none() {
                 let owner = self.owner()?;
                 let reach = (offset - start) as usize + need;
-                let tail = self.header.tail_object_offset.saturating_add(PAST_TAIL_BYTES);
-                let want = tail.saturating_sub(start).min(window) as usize;
+                let want = self.stretch(start, offset).saturating_sub(start) as usize;
                 match self.window.fill(io, owner, start, reach, want) {
                     Err(Stop::End | Stop::Io(_)) => return Ok(None),
                     other => other?,

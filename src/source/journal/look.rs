@@ -294,8 +294,8 @@ impl JournalCursor {
             // The words of a header that is being written to do not change all at once.
             let settled = file.header.state == State::Archived
                 || (file.quiet >= QUIET_LOOKS && (left || file.header.state != State::Online));
-            if drained && settled {
-                file.doubt(io);
+            if drained && settled && file.doubt(io) {
+                continue;
             }
             if drained && (file.header.state == State::Archived || (left && file.quiet >= QUIET_LOOKS)) {
                 file.finish(io.ring);

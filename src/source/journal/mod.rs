@@ -262,9 +262,9 @@ impl JournalCursor {
     /// Accounts for the entry about to be handed out or passed over.
     fn count<R>(&mut self, io: &mut Io<'_, R>, index: usize, sources: SourceMask) {
         let file = &self.files[index];
-        let Some(peeked) = file.peeked else { return };
+        let Some(peeked) = file.peeked.as_ref() else { return };
         if file.next >= file.look_back_until {
-            self.position = file.position(file.next, &peeked);
+            self.position = file.position(file.next, peeked);
             if self.began.is_none() {
                 self.began = Some(self.position);
             }

@@ -10,8 +10,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::{limits::JOURNAL_REMEMBERED_MAX, wire::journal::EntryHead};
 
 /// How often equal entries were met.
@@ -97,15 +95,17 @@ impl Met {
     }
 }
 
-/// Boot, times and fields of an entry in one number.
+/// Boot, times and fields of an entry in one number. Files are compared by it, not people's passwords: a few
+/// multiplications that keep all bits are enough.
 #[inline]
 fn key(head: &EntryHead) -> u64 {
-    let mut bytes = [0; 40];
-    bytes[..16].copy_from_slice(&head.boot_id);
-    bytes[16..24].copy_from_slice(&head.monotonic.to_le_bytes());
-    bytes[24..32].copy_from_slice(&head.realtime.to_le_bytes());
-    bytes[32..].copy_from_slice(&head.xor_hash.to_le_bytes());
-    xxh3_64(&bytes)
+    const ODD: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
+    let boot = u64::from_le_bytes(*head.boot_id.first_chunk().unwrap_or(&[0; 8]));
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    fold(head.monotonic ^ ODD[0], head.realtime ^ boot ^ ODD[1]) ^ fold(head.xor_hash ^ ODD[2], ODD[0] ^ head.monotonic)
 }
 
 #[cfg(test)]

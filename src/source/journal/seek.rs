@@ -4,7 +4,7 @@
 //! entry array. An entry that cannot be read counts as lying behind the place: at worst reading begins too early.
 
 use super::{
-    file::{Item, JournalFile, Peeked, Stage},
+    file::{Item, JournalFile, Last, Peeked, Stage},
     span::{Io, Stop},
 };
 use crate::{
@@ -141,7 +141,8 @@ impl JournalFile {
         let back = if self.look_back_until == place { LOOK_BACK_ENTRIES.min(place) } else { 0 };
         self.next = place - back;
         if let Some(before) = before.filter(|_| back == 0) {
-            (self.last, self.group) = (Some(before.head), before.offset + before.head.size.next_multiple_of(ALIGNMENT));
+            let group = (before.offset + before.head.size).next_multiple_of(ALIGNMENT);
+            (self.last, self.group) = (Some(Last::of(&before.head)), group);
         }
         self.stage = Stage::Ready;
         self.cool();
