@@ -4,11 +4,12 @@
 //! equal neighbours must get different ones. Both follow from a fixed look-back in the same reader, which a restart
 //! reads again, and from the time marks in the checkpoint; nothing else is remembered.
 //!
-//! - A record with a time of its own keeps it. Without one it takes the source's (the journal's) time, else that of the
-//!   nearest earlier record within the look-back that has its own, else the read time, which is then kept as a mark.
-//! - A record equal to an earlier one within the look-back is moved by a number of nanoseconds that depends on its place
-//!   alone. Equal records are equally long, so `place / (length + 1)` differs between any two of them; taken modulo a
-//!   number that covers the look-back it stays distinct there. Other times are never touched.
+//! - A record with a time of its own keeps it. Without one it takes the source's (the journal's) time, else that of
+//!   the nearest earlier record within the look-back that has its own, else the read time, which is then kept as a
+//!   mark.
+//! - A record equal to an earlier one within the look-back is moved by a number of nanoseconds that depends on its
+//!   place alone. Equal records are equally long, so `place / (length + 1)` differs between any two of them; taken
+//!   modulo a number that covers the look-back it stays distinct there. Other times are never touched.
 
 use std::{collections::HashMap, hash::BuildHasherDefault};
 
@@ -19,8 +20,8 @@ use crate::{
     model::Nanos,
 };
 
-/// Nanoseconds a record with a time of its own may be moved by at the least range: below one microsecond, which is finer
-/// than most formats write.
+/// Nanoseconds a record with a time of its own may be moved by at the least range: below one microsecond, which is
+/// finer than most formats write.
 const OWN_TIME_RANGE: u64 = 999;
 
 /// Where a record without a time got one.
