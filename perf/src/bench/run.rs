@@ -61,7 +61,7 @@ impl Drop for Running {
 /// Ships `corpus` once.
 ///
 /// # Errors
-/// Corelane cannot be started, does not finish, or a line is missing, came twice or came changed.
+/// Corelane cannot be started, does not finish, or a line is missing, refused or came again changed.
 pub fn once(setup: &Setup, corpus: &Corpus) -> io::Result<Outcome> {
     let directory = setup.work.join(format!("run-{}", setup.backend));
     let outcome = in_directory(&directory, setup, corpus);

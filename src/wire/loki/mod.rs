@@ -14,9 +14,9 @@ mod tests;
 
 pub use labels::{label_name, render_labels};
 
-use labels::Name;
 use smallvec::SmallVec;
 
+use self::labels::Name;
 use super::{
     protobuf::{Head, delimited_bytes, integer_bytes, put_delimited},
     utf8::Text,
