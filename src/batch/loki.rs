@@ -1,12 +1,8 @@
 //! An open Loki push request: one buffer per stream, entries encoded as they come.
 //!
 //! Sealing only has to put stream heads before the buffers: the line is copied once, into its stream, and the
-<<<<<<< HEAD
 //! compressor
 //! reads it there, unless its stream is small. Streams stand in the order of their first line.
-=======
-//! compressor reads it there, unless its stream is small. Streams stand in the order of their first line.
->>>>>>> h-wire
 
 use super::{Appended, Item, Sealed, press};
 use crate::{limits::BATCH_KEPT_BYTES, wire::loki};

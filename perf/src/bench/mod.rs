@@ -1,16 +1,9 @@
 //! Benchmarks of a whole shipper from outside: what it costs, next to what the work itself costs.
 //!
-<<<<<<< HEAD
 //! A run counts only if it is whole: every number the filter lets pass arrived, once, unchanged. Cost is CPU time of
 //! the shipper's process, read from /proc between two moments; its start is not part of it. Beside the runs stands the
 //! [`floor`]: one thread that does the bare work with the same bytes in the same minutes, since on a shared machine a
 //! second of CPU time is not always worth the same.
-=======
-//! A run counts only if it is whole: every number the filter lets pass arrived, unchanged; how many came twice is told.
-//! Cost is CPU time of the shipper's process, read from /proc between two moments; its start is not part of it. Beside
-//! the runs stands the [`floor`]: one thread that does the bare work with the same bytes in the same minutes, since on
-//! a shared machine a second of CPU time is not always worth the same.
->>>>>>> h-wire
 
 pub mod floor;
 pub mod run;
