@@ -12,7 +12,7 @@ use std::{
 use super::target::{TargetSet, Targets};
 use crate::{
     batch::{Item, Open, Shape},
-    limits::BATCH_LINGER,
+    limits::{BATCH_LINGER, BATCH_PARTS_MAX},
     orders::{Batch, Part, Port, Wire},
 };
 
@@ -94,7 +94,7 @@ impl BatchSet {
         open.since.get_or_insert(now);
         let appended = open.content.append(item);
         self.replaced += u64::from(appended.replaced_utf8);
-        open.content.is_full()
+        open.content.is_full() || open.contributors.len() >= BATCH_PARTS_MAX
     }
 
     /// Names a branch whose lines are (or will be) in the open batch.

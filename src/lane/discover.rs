@@ -97,7 +97,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.note_moves(source.id, input, &walk.found);
         self.open_rotated(source, input, &walk.directories, &walk.found);
         if first_look {
-            self.miss(source, &walk.found);
+            self.miss(source, &walk.directories, &walk.found);
         }
         for found in walk.found {
             if !self.is_open(source.id, &found.meta) {
@@ -166,21 +166,37 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// Tells of files that were being read and are nowhere any more.
-    fn miss(&mut self, source: &Arc<SourcePlan>, found: &[Found]) {
+    /// Tells of files that were being read and are nowhere any more, and forgets them: once, with what they had counted.
+    /// A file on a device that is not there now (not mounted yet) is waited for.
+    fn miss(&mut self, source: &Arc<SourcePlan>, directories: &[PathBuf], found: &[Found]) {
+        let devices: BTreeSet<u64> =
+            directories.iter().filter_map(|path| self.ring.stat_path(path).ok()).map(|meta| meta.device).collect();
         let mut missing = self.known_inodes(source.id);
         missing.retain(|(device, inode)| {
             let meta = Meta { device: *device, inode: *inode, ..Meta::default() };
-            !self.is_open(source.id, &meta) && !found.iter().any(|found| found.meta.inode == *inode)
+            let stands = found.iter().any(|found| (found.meta.device, found.meta.inode) == (*device, *inode));
+            devices.contains(device) && !stands && !self.is_open(source.id, &meta)
         });
-        if !missing.is_empty() {
-            self.trouble(format!(
-                "source {}: {} files that were being read are gone; what was written to them after the last position \
-                 is lost",
-                source.name,
-                missing.len()
-            ));
+        if missing.is_empty() {
+            return;
         }
+        let is_missing = |reader: &ReaderKey| matches!(reader, ReaderKey::File(identity) if missing.contains(&(identity.device, identity.inode)));
+        let gone: Vec<Slot> = (self.checkpoint.slots())
+            .filter(|slot| slot.key.source == source.id && is_missing(&slot.key.reader))
+            .cloned()
+            .collect();
+        for slot in gone {
+            self.checkpoint.forget(&slot.key);
+            if let Content::Flow { totals, newest, .. } = &slot.content {
+                self.close_ledger(&slot.key, totals, *newest);
+            }
+        }
+        self.trouble(format!(
+            "source {}: {} files that were being read are gone; if anything was written to them after the last \
+             position, it is lost",
+            source.name,
+            missing.len()
+        ));
     }
 
     /// Inodes (by device) of the files the checkpoint knows of a source.

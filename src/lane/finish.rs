@@ -100,7 +100,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// Adds the totals of a flow that ends to what its source and target have in common.
-    fn close_ledger(&mut self, ended: &Key, totals: &Totals, newest: Nanos) {
+    pub(super) fn close_ledger(&mut self, ended: &Key, totals: &Totals, newest: Nanos) {
         let key = Key { reader: CLOSED, ..*ended };
         let mut sum = *totals;
         let mut last = newest;
