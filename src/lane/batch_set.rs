@@ -37,6 +37,13 @@ struct OpenBatch {
     contributors: Vec<Contributor>,
 }
 
+impl OpenBatch {
+    /// It must be sealed before the next record.
+    fn is_full(&self) -> bool {
+        self.content.is_full() || self.contributors.len() >= BATCH_PARTS_MAX
+    }
+}
+
 #[derive(Debug)]
 struct InFlight {
     batch: Arc<Batch>,
@@ -94,7 +101,7 @@ impl BatchSet {
         open.since.get_or_insert(now);
         let appended = open.content.append(item);
         self.replaced += u64::from(appended.replaced_utf8);
-        open.content.is_full() || open.contributors.len() >= BATCH_PARTS_MAX
+        open.is_full()
     }
 
     /// Names a branch whose lines are (or will be) in the open batch.
@@ -110,7 +117,7 @@ impl BatchSet {
 
     /// Open batches that must be sealed before the next record. One record may fill several.
     pub fn full(&self) -> Vec<OpenIndex> {
-        let is_full = |open: &OpenBatch| open.since.is_some() && open.content.is_full();
+        let is_full = |open: &OpenBatch| open.since.is_some() && open.is_full();
         (0..self.open.len()).filter(|at| is_full(&self.open[*at])).map(|at| at as OpenIndex).collect()
     }
 
