@@ -1,6 +1,7 @@
 //! Reads all entries of a journal directory and says what that cost: `perf/journal` runs it beside libsystemd.
 //!
-//! `cargo bench --bench journal -- DIR [uring|poll] [IDENTIFIER]` prints one line: entries, bytes of their messages, CPU
+//! `cargo bench --bench journal -- DIR [uring|poll] [IDENTIFIER]` prints one line: entries, bytes of their messages,
+//! CPU
 //! seconds, peak memory.
 
 use std::{path::Path, time::Duration};

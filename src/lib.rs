@@ -1,5 +1,5 @@
-//! Corelane: a log ingestion appliance. One binary reads journals and log files and ships every line to Grafana Loki and
-//! syslog, at least once, for almost no CPU.
+//! Corelane: a log ingestion appliance. One binary reads journals and log files and ships every line to Grafana Loki
+//! and syslog, at least once, for almost no CPU.
 //!
 //! This page is the map. It follows one line through the files, then says what holds everywhere.
 //!
@@ -12,12 +12,13 @@
 //!  control: tokio   store + conf.d → documents → plan → orders to both │ reports → status, health
 //! ```
 //!
-//! 1. [`lane::Lane::turn`] is the loop. Everything a lane does is a step of it, in one order; `src/lane/mod.rs` lists them.
-//! 2. `lane/discover.rs` walks the globs of a source ([`source::file::discover()`]) and `lane/open.rs` tells which file it
-//!    is (device, inode, generation, hash of the head) and where reading begins. The result is a
+//! 1. [`lane::Lane::turn`] is the loop. Everything a lane does is a step of it, in one order; `src/lane/mod.rs` lists
+//!    them.
+//! 2. `lane/discover.rs` walks the globs of a source ([`source::file::discover()`]) and `lane/open.rs` tells which file
+//!    it is (device, inode, generation, hash of the head) and where reading begins. The result is a
 //!    [`lane::reader::Reader`]: one file, or one journal directory.
-//! 3. `lane/tail.rs` notices that the file has grown. Its *pass* (one walk over the reader, shared by all flows that stand
-//!    at the same position) becomes ready.
+//! 3. `lane/tail.rs` notices that the file has grown. Its *pass* (one walk over the reader, shared by all flows that
+//!    stand at the same position) becomes ready.
 //! 4. `lane/carry.rs` gives ready passes their turn while their targets have credit. Its `records` is the hot loop:
 //!    - a cursor ([`source::FileCursor`], [`source::journal::JournalCursor`]) frames the next record within its chunk;
 //!    - [`decode::Decoder`] finds level, time, message and fields, borrowing from the chunk;
@@ -30,23 +31,25 @@
 //!    over by pointer ([`orders::Port`], [`orders::handoff()`]).
 //! 7. [`egress`] gives the batch to its target's task, which delivers in order and forever: what an answer means is
 //!    decided without IO in [`target`].
-//! 8. The verdict comes back. The flow's position moves over what is settled at the front of its window, never over what
-//!    is not; totals move with it ([`stats::Totals`]), in the same checkpoint record.
+//! 8. The verdict comes back. The flow's position moves over what is settled at the front of its window, never over
+//!    what is not; totals move with it ([`stats::Totals`]), in the same checkpoint record.
 //!
 //! # What holds everywhere
 //!
 //! - **Two planes that never wait for each other.** The data plane is lanes and egress; the control plane is
 //!   [`control`]. They meet in [`orders`] (plans down, batches across, verdicts back) and on the [`stats::Board`]
 //!   (reports). Only [`appliance`] sees both.
-//! - **One seam to the kernel.** A lane reaches disk and clock only through [`ring::Ring`]: io_uring, poll, or a simulated
-//!   machine from a seed. The tests in `src/lane/tests` run the production lane through crashes in the last one.
-//! - **The source is the write-ahead log.** Nothing is buffered for a target beyond its `queueBytes`. A target that takes
-//!   nothing leaves the pass it shares and is replayed from its own position when it returns (`lane/group.rs`).
-//! - **Resent entries are identical.** An entry's bytes depend on the record and its look-back alone, not on how batches
-//!   were cut, so Loki stores it once. See [`lane::identity`].
-//! - **Nothing is lost uncounted.** Per flow, read = filtered + delivered + refused + quarantined + dropped + in flight.
-//! - **Configuration is a value.** Documents ([`config::document`]) compile into an immutable [`plan::Plan`]; nobody below
-//!   `config` sees a document, and a record is handled wholly under one plan.
+//! - **One seam to the kernel.** A lane reaches disk and clock only through [`ring::Ring`]: io_uring, poll, or a
+//!   simulated machine from a seed. The tests in `src/lane/tests` run the production lane through crashes in the last
+//!   one.
+//! - **The source is the write-ahead log.** Nothing is buffered for a target beyond its `queueBytes`. A target that
+//!   takes nothing leaves the pass it shares and is replayed from its own position when it returns (`lane/group.rs`).
+//! - **Resent entries are identical.** An entry's bytes depend on the record and its look-back alone, not on how
+//!   batches were cut, so Loki stores it once. See [`lane::identity`].
+//! - **Nothing is lost uncounted.** Per flow, read = filtered + delivered + refused + quarantined + dropped + in
+//!   flight.
+//! - **Configuration is a value.** Documents ([`config::document`]) compile into an immutable [`plan::Plan`]; nobody
+//!   below `config` sees a document, and a record is handled wholly under one plan.
 //! - **Every bound has a name** in [`limits`]; a [`fault::Fault`] names cause, place and way out.
 //!
 //! # Layers
@@ -66,10 +69,10 @@
 //!
 //! # Words
 //!
-//! *Source* and *target* are objects of the configuration. A *reader* is one file or journal directory, a *pass* one walk
-//! over it, a *flow* one reader's lines of one source on their way to one target. *Framing* finds records, *decoding*
-//! finds what is in them. A *batch* is open, sealed, in flight, settled. *Credit* is what a target may still be given, a
-//! *verdict* what became of a batch there: acked, refused, returned.
+//! *Source* and *target* are objects of the configuration. A *reader* is one file or journal directory, a *pass* one
+//! walk over it, a *flow* one reader's lines of one source on their way to one target. *Framing* finds records,
+//! *decoding* finds what is in them. A *batch* is open, sealed, in flight, settled. *Credit* is what a target may still
+//! be given, a *verdict* what became of a batch there: acked, refused, returned.
 
 pub mod appliance;
 pub mod batch;

@@ -100,13 +100,15 @@ pub const SOURCES_MAX: usize = 1024;
 pub const FLOWS_MAX: usize = 32_768;
 /// Bytes one pass may carry in one turn before the next pass has its turn.
 pub const TURN_BYTES: usize = CHUNK_BYTES;
+/// Bytes all passes together may carry in one turn: what settles, changes or is due waits no longer than that.
+pub const ROUND_BYTES: u64 = 16 * TURN_BYTES as u64;
 /// Longest a lane sleeps without looking at the world.
 pub const TURN_SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Orders waiting for one lane.
 pub const LANE_ORDERS_MAX: usize = 64;
 /// Time marks a reader keeps for records without a time of their own.
-pub const TIME_MARKS_MAX: usize = 16;
-/// Shortest distance between two time marks.
+pub const TIME_MARKS_MAX: usize = 24;
+/// Shortest distance between two time marks. It doubles with every `TIME_MARKS_MAX / 6` marks there are.
 pub const TIME_MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// A target without credit for so long leaves the pass it shares; it replays from its own position later. Until then it
 /// holds up the others of the pass, so this is short: what bridges an outage is the target's queue, not this.
@@ -210,9 +212,13 @@ pub const SESSION_DRAIN: Duration = Duration::from_secs(10);
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long a stopping appliance waits for what is in flight.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
-/// Most bytes (before compression) that can arrive twice for one flow after a crash: what a target's queue may hold,
-/// in flight or being sealed. Duplicates beyond it are a defect; tests hold the appliance to it.
-pub const RESEND_WINDOW_BYTES: usize = BATCHES_IN_FLIGHT_MAX * BATCH_BYTES;
+/// What can arrive twice for one flow after a crash is what its target's `queueBytes` may hold in flight, and so much
+/// more, in bytes before compression: a lane reads on while a whole batch still fits, and the last line of a batch may
+/// reach beyond its mark.
+pub const RESEND_BEYOND_QUEUE_BYTES: usize = FRAME_BYTES_MAX + METADATA_BYTES_MAX;
+/// The same for a target with the queue it has by default: the most that can arrive twice for one flow after a crash.
+/// Duplicates beyond it are a defect; tests hold the appliance to it.
+pub const RESEND_WINDOW_BYTES: usize = QUEUE_BYTES + RESEND_BEYOND_QUEUE_BYTES;
 
 // ---- checkpoint ------------------------------------------------------------------------------------------------
 

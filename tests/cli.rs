@@ -138,6 +138,31 @@ fn check_tells_all_complaints_and_exits_with_1() {
 }
 
 #[test]
+fn check_judges_the_machine_unless_objects_are_given() {
+    let place = tempfile::tempdir().unwrap();
+    let config = place.path().join("c.toml");
+    let state = place.path().join("state");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let holder = TcpListener::bind(taken).unwrap();
+    fs::write(&config, format!("listen = \"{taken}\"\nstate_dir = {state:?}\nbackend = \"poll\"\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let busy = corelane(&["check", "--config", config]);
+    assert_eq!(code(&busy), 1, "{}", out(&busy));
+    assert!(out(&busy).contains("address already in use; set `listen`"), "{}", out(&busy));
+    let objects = place.path().join("a.yaml");
+    fs::write(&objects, "kind: source\nname: etcd\njournald: {}\n").unwrap();
+    assert_eq!(code(&corelane(&["check", "--config", config, "--objects", objects.to_str().unwrap()])), 0);
+    drop(holder);
+    let free = corelane(&["check", "--config", config]);
+    let text = out(&free);
+    assert_eq!(code(&free), 0, "{text}");
+    for about in ["backend", "core of lane 0", "descriptors", "state directory", "listen"] {
+        assert!(text.contains(&format!("\n{about} ")), "{about}: {text}");
+    }
+    assert!(text.contains("OK      poll: poll was asked for") && !state.exists(), "{text}");
+}
+
+#[test]
 fn run_refuses_in_one_line() {
     let place = tempfile::tempdir().unwrap();
     let config = place.path().join("c.toml");

@@ -23,6 +23,9 @@ enum Command {
     /// Receive, verify and count.
     #[command(subcommand)]
     Sink(command::sink::Kind),
+    /// Measure what shipping costs.
+    #[command(subcommand)]
+    Bench(command::bench::Kind),
     /// Show the CPU seconds and memory a process has used.
     Usage(command::usage::Arguments),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Command::Gen(arguments) => command::generate::run(&arguments),
         Command::Journal(arguments) => command::journal::run(&arguments),
         Command::Sink(kind) => command::sink::run(&kind),
+        Command::Bench(kind) => command::bench::run(&kind),
         Command::Usage(arguments) => command::usage::run(&arguments),
     };
     match outcome {

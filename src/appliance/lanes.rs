@@ -55,7 +55,7 @@ impl Lanes {
         let mut ports = Vec::new();
         for lane in 0..config.lanes {
             let lane = u16::try_from(lane).map_err(|_| Fault::invalid("lanes", "too many"))?;
-            let core = cpu::choose(usize::from(lane)).inspect_err(|why| tracing::info!(lane, "not pinned: {why}")).ok();
+            let core = cpu::choose(usize::from(lane)).inspect_err(|why| tracing::info!(lane, "{why}")).ok();
             let lane_config = LaneConfig {
                 lane,
                 lanes: u16::try_from(config.lanes).unwrap_or(u16::MAX),

@@ -27,8 +27,8 @@ use crate::{
     stats::Board,
 };
 
-/// Descriptors besides the files that are read: sockets, rings, watches, state.
-const DESCRIPTORS_BESIDES: usize = 1024;
+/// Descriptors that suffice for all files that may be read, and besides for sockets, rings, watches and state.
+pub const DESCRIPTORS_WANTED: usize = READERS_MAX + 1024;
 
 /// Runs until SIGINT or SIGTERM, or until a part of it dies.
 ///
@@ -41,8 +41,8 @@ pub fn run(config: NodeConfig) -> Result<(), Fault> {
         .map_err(|error| Fault::io("appliance", &error))?;
     let _inside = runtime.enter();
     let mut signals = Signals::new()?;
-    let allowed = process::raise_descriptor_limit(READERS_MAX + DESCRIPTORS_BESIDES);
-    if allowed < READERS_MAX + DESCRIPTORS_BESIDES {
+    let allowed = process::raise_descriptor_limit(DESCRIPTORS_WANTED);
+    if allowed < DESCRIPTORS_WANTED {
         tracing::warn!("only {allowed} descriptors are allowed; with many files some will not be read (LimitNOFILE)");
     }
     let board = Arc::new(Board::default());

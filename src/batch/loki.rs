@@ -1,7 +1,8 @@
 //! An open Loki push request: one buffer per stream, entries encoded as they come.
 //!
-//! Sealing only has to put stream heads before the buffers: the line is copied once, into its stream, and the request
-//! once, into the compressor. Streams stand in the order of their first line.
+//! Sealing only has to put stream heads before the buffers: the line is copied once, into its stream, and the
+//! compressor
+//! reads it there, unless its stream is small. Streams stand in the order of their first line.
 
 use super::{Appended, Item, Sealed, press};
 use crate::{limits::BATCH_KEPT_BYTES, wire::loki};
@@ -45,13 +46,7 @@ impl LokiBatch {
     }
 
     pub(super) fn seal(&mut self) -> Sealed {
-        let (body, raw_bytes) = press::compress(|request| {
-            request.reserve(self.raw_bytes);
-            for stream in &self.streams[..self.used] {
-                loki::put_stream(request, stream);
-            }
-        });
-        debug_assert_eq!(raw_bytes, self.raw_bytes);
+        let (body, raw_bytes) = (press::compress(&self.streams[..self.used], self.raw_bytes), self.raw_bytes);
         let entries = self.entries;
         self.reset();
         Sealed { body, raw_bytes, entries }

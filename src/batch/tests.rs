@@ -55,6 +55,28 @@ fn streams_stand_in_the_order_of_their_first_line() {
     assert_eq!((open.entries(), open.streams(), open.raw_bytes(), open.is_empty()), (0, 0, 0, true));
 }
 
+/// Large streams are compressed where they lie, small ones together; the request is the same either way.
+#[test]
+fn a_request_is_whole_however_its_streams_are_compressed() {
+    let mut open = Open::new(&LOKI, "c1", "n1");
+    let sizes = [3, 1_000, 200, 1, 900, 40];
+    let mut expected = vec![Vec::new(); sizes.len()];
+    for number in 0..1_000 {
+        for (stream, _) in sizes.iter().enumerate().filter(|(_, size)| number < **size) {
+            let labels = format!("{{s=\"{stream}\"}}");
+            let line = format!("line {number} of {stream}, {}", "and so on ".repeat(1 + number % 30));
+            open.append(&item(stream as u32, &labels, line.as_bytes()));
+            expected[stream].push(line);
+        }
+    }
+    let read: Vec<Vec<String>> = request(&open.seal())
+        .streams
+        .into_iter()
+        .map(|stream| stream.entries.into_iter().map(|entry| entry.line).collect())
+        .collect();
+    assert_eq!(read, expected);
+}
+
 /// The tenant stands in the request's head, not in its bytes; two tenants are two shapes all the same.
 #[test]
 fn shapes_tell_targets_apart() {

@@ -1,8 +1,11 @@
-//! `corelane check`: judges configuration and objects as `run` would, without running.
+//! `corelane check`: judges configuration, objects and this machine as `run` would find them, without running.
+//!
+//! Object files given by `--objects` are judged alone: they may be on their way to other machines.
 
 use std::{path::Path, process::ExitCode};
 
 use super::{
+    environment,
     grammar::{Access, CheckFlags},
     print,
 };
@@ -12,7 +15,8 @@ use crate::{
     plan::Complaint,
 };
 
-/// Prints every complaint; the code is 1 when there is one.
+/// Prints every complaint and a table of what the machine offers; the code is 1 when an object is complained of or
+/// `run` would not start.
 ///
 /// # Errors
 /// Stdout cannot be written.
@@ -39,16 +43,21 @@ pub fn check(flags: &CheckFlags, access: &Access) -> Result<ExitCode, Fault> {
     for complaint in &plan.complaints {
         print::out(&format!("{}\n", print::plain(&worded(complaint))))?;
     }
-    if !plan.complaints.is_empty() {
-        return Ok(ExitCode::FAILURE);
+    let mut good = plan.complaints.is_empty();
+    if good {
+        let bundles = found.iter().filter(|object| object.kind() == Kind::TlsBundle).count();
+        let (sources, targets) = (plan.sources.len(), plan.targets.len());
+        print::out(&format!(
+            "good: node {}, {sources} source(s), {targets} target(s), {bundles} tls-bundle(s)\n",
+            config.node
+        ))?;
     }
-    let bundles = found.iter().filter(|object| object.kind() == Kind::TlsBundle).count();
-    let (sources, targets) = (plan.sources.len(), plan.targets.len());
-    print::out(&format!(
-        "good: node {}, {sources} source(s), {targets} target(s), {bundles} tls-bundle(s)\n",
-        config.node
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    if flags.objects.is_empty() {
+        let findings = environment::judge(&config, &plan);
+        good &= findings.iter().all(|finding| finding.verdict != environment::Verdict::Fail);
+        print::out(&format!("\n{}", environment::render(findings)))?;
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn read(path: &Path) -> (Vec<Object>, Vec<Complaint>) {

@@ -70,7 +70,7 @@ pub enum OutputFormat {
 pub enum Verb {
     /// Run the appliance in the foreground
     Run(RunFlags),
-    /// Judge the configuration and the objects without running
+    /// Judge the configuration, the objects and this machine without running
     Check(CheckFlags),
     /// Show what the node does right now
     Status,
@@ -150,7 +150,7 @@ pub struct CheckFlags {
     /// Node configuration [default: /etc/corelane/corelane.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Object files or directories [default: what the configuration names]
+    /// Object files or directories, judged alone [default: what the configuration names, and this machine]
     #[arg(long, value_name = "DIR|FILE", num_args = 1..)]
     pub objects: Vec<PathBuf>,
 }

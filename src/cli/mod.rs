@@ -6,6 +6,7 @@
 pub mod access;
 pub mod check;
 pub mod client;
+pub mod environment;
 pub mod grammar;
 pub mod inspect;
 pub mod object;

@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::{access, grammar::Access, print, table::Table};
 use crate::fault::Fault;
 
+/// Readers shown to people; `-o json` has more.
+const READERS_SHOWN: usize = 10;
+
 /// # Errors
 /// The API cannot be reached.
 pub fn status(access: &Access) -> Result<(), Fault> {
@@ -44,7 +47,7 @@ fn human(status: &Value) -> String {
     }
     for complaint in items(&status["complaints"]) {
         let (kind, name) = (text(&complaint["kind"]), text(&complaint["name"]));
-        out.push_str(&format!("\ncomplaint: {kind} {name}: {}", text(&complaint["text"])));
+        out.push_str(&format!("\ncomplaint: {kind} {name}: {}\n", text(&complaint["text"])));
     }
     print::plain(&out)
 }
@@ -87,16 +90,19 @@ fn flows(flows: &Value) -> Table {
     ]);
     for flow in items(flows) {
         let totals = &flow["totals"];
+        // The totals are those settled; what is in flight was read as well, so that a row adds up.
+        let in_flight = flow["inFlight"].as_u64().unwrap_or(0);
+        let read = totals["read"].as_u64().unwrap_or(0) + in_flight;
         let dropped: u64 = totals["dropped"].as_object().map_or(0, |map| map.values().filter_map(Value::as_u64).sum());
         table.row(vec![
             cell(&flow["source"]),
             cell(&flow["target"]),
-            cell(&totals["read"]),
+            read.to_string(),
             cell(&totals["filtered"]),
             cell(&totals["delivered"]),
             cell(&totals["refused"]),
             dropped.to_string(),
-            cell(&flow["inFlight"]),
+            in_flight.to_string(),
             format!("{:.0}s", flow["lagSeconds"].as_f64().unwrap_or(0.0)),
             cell(&flow["waiting"]),
         ]);
@@ -152,12 +158,40 @@ fn proof(reader: &Value) -> Option<String> {
     Some(line)
 }
 
-/// The ten readers furthest behind.
+/// The readers furthest behind.
 fn readers(status: &Value) -> Table {
-    let mut table = Table::new(&["READER", "SOURCE", "BEHIND"]);
-    for reader in items(&status["readers"]).iter().take(10) {
-        let behind = format!("{} bytes", cell(&reader["behindBytes"]));
-        table.row(vec![cell(&reader["path"]), cell(&reader["source"]), behind]);
+    let mut table = Table::new(&["READER", "SOURCE", "BEHIND", "LOST UNSEEN"]);
+    for reader in items(&status["readers"]).iter().take(READERS_SHOWN) {
+        let draining = if reader["draining"] == Value::Bool(true) { ", rotated away" } else { "" };
+        let behind = format!("{} bytes{draining}", cell(&reader["behindBytes"]));
+        let unseen = match reader["unattributed"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(most) => format!("at most {most}"),
+        };
+        table.row(vec![cell(&reader["path"]), cell(&reader["source"]), behind, unseen]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_flow_adds_up_while_lines_are_in_flight() {
+        let totals = json!({"read": 7, "filtered": 2, "delivered": 4, "refused": 0, "dropped": {"max-age": 1}});
+        let flow = json!({"source": "s", "target": "t", "totals": totals, "inFlight": 5, "lagSeconds": 1.6});
+        let shown = flows(&json!([flow])).render();
+        let row: Vec<&str> = shown.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["s", "t", "12", "2", "4", "0", "1", "5", "2s", "-"]);
+    }
+
+    #[test]
+    fn what_was_lost_unseen_is_shown() {
+        let reader = json!({"path": "/a", "source": "s", "behindBytes": 9, "draining": true, "unattributed": 3});
+        let shown = readers(&json!({ "readers": [reader] })).render();
+        assert!(shown.contains("/a      s       9 bytes, rotated away  at most 3\n"), "{shown}");
+    }
 }

@@ -6,29 +6,30 @@
 //! is taken as far as it goes: text before the object and behind it, lines cut short, names repeated.
 
 use super::{
-    key::{Found, Kind, Name, Role, Unescaped, Value, role},
+    key::{Found, Kind, Role, Unescaped, Value, role},
     rest,
-    scan::{close_quote, end_of_scalar},
+    scan::{Quotes, end_of_scalar},
 };
+use crate::model::FieldName as Name;
 
 /// Reads the first object of `frame` into `found`. True if the object was there and was closed.
-pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'_, 'a>) -> bool {
+pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'a>) -> bool {
     let Some(start) = object_start(frame) else { return false };
-    let mut walk = Walk { text: frame, at: start };
+    let mut walk = Walk { text: frame, at: start, quotes: Quotes::default() };
+    walk.usual(found);
     // Once is enough, or a line of repeated names would be searched again behind each of them.
     let mut searched = false;
     loop {
-        match walk.member(found) {
-            Step::Found => {}
-            Step::Passed => continue,
-            Step::End => return true,
-            Step::Broken => return false,
-        }
         if !searched && found.has_all() {
             searched = true;
-            if rest::is_plain(frame, walk.at, found.has_names()) {
+            if rest::take_plain(frame, walk.at, found) {
                 return true;
             }
+        }
+        match walk.member(found) {
+            Step::Passed => {}
+            Step::End => return true,
+            Step::Broken => return false,
         }
     }
 }
@@ -45,9 +46,7 @@ fn object_start(frame: &[u8]) -> Option<usize> {
 
 /// What a step through an object met.
 enum Step {
-    /// A member that means something to us.
-    Found,
-    /// Any other.
+    /// A member.
     Passed,
     /// The closing brace.
     End,
@@ -59,11 +58,49 @@ enum Step {
 struct Walk<'a> {
     text: &'a [u8],
     at: usize,
+    quotes: Quotes,
 }
 
 impl<'a> Walk<'a> {
+    /// Walks over what zap's default encoder writes first, in its order, without blanks: a shortcut for `member`, which
+    /// finds the same. Each of them may be missing.
     #[inline]
-    fn member(&mut self, found: &mut Found<'_, 'a>) -> Step {
+    fn usual(&mut self, found: &mut Found<'a>) {
+        if let Some(value) = self.usual_member(b"\"level\":\"") {
+            found.take(Role::Level, value);
+        }
+        if let Some(value) = self.usual_member(b"\"ts\":\"") {
+            found.take(Role::Time, value);
+        }
+        if let Some(value) = self.usual_member(b"\"logger\":\"") {
+            found.take(Role::Field(Name::Logger), value);
+        }
+        if let Some(value) = self.usual_member(b"\"caller\":\"") {
+            found.take(Role::Field(Name::Caller), value);
+        }
+        if let Some(value) = self.usual_member(b"\"msg\":\"") {
+            found.take(Role::Message, value);
+        }
+    }
+
+    /// The value of a member that begins with `name`, its quotes, colon and the value's quote, and has another behind.
+    #[inline(always)]
+    fn usual_member<const N: usize>(&mut self, name: &[u8; N]) -> Option<Value<'a>> {
+        if self.text.get(self.at..)?.first_chunk::<N>()? != name {
+            return None;
+        }
+        let from = self.at + N;
+        let close = self.quotes.close(self.text, from).filter(|close| self.text.get(close.at + 1) == Some(&b','));
+        let Some(close) = close else {
+            // It is walked after all, from its beginning.
+            self.quotes = Quotes::default();
+            return None;
+        };
+        self.at = close.at + 2;
+        Some(Value::quoted(&self.text[from..close.at], close.escaped))
+    }
+
+    fn member(&mut self, found: &mut Found<'a>) -> Step {
         match self.next() {
             Some(b'"') => self.pair(found).unwrap_or(Step::Broken),
             Some(b'}') => Step::End,
@@ -73,23 +110,15 @@ impl<'a> Walk<'a> {
 
     /// From behind a name's opening quote to behind the comma or to the closing brace.
     #[inline]
-    fn pair(&mut self, found: &mut Found<'_, 'a>) -> Option<Step> {
-        let role = match self.usual_name() {
-            Some((role, length)) => {
-                self.at += length;
-                Some(role)
-            }
-            None => {
-                let from = self.at;
-                let close = close_quote(self.text, from)?;
-                self.at = close.at + 1;
-                if self.next()? != b':' {
-                    return None;
-                }
-                let key = &self.text[from..close.at];
-                if close.escaped { Unescaped::of(key).and_then(|key| role(key.as_slice())) } else { role(key) }
-            }
-        };
+    fn pair(&mut self, found: &mut Found<'a>) -> Option<Step> {
+        let from = self.at;
+        let close = self.quotes.close(self.text, from)?;
+        self.at = close.at + 1;
+        if self.next()? != b':' {
+            return None;
+        }
+        let key = &self.text[from..close.at];
+        let role = if close.escaped { Unescaped::of(key).and_then(|key| role(key.as_slice())) } else { role(key) };
         let value = self.value()?;
         match self.next()? {
             b',' => {}
@@ -99,28 +128,11 @@ impl<'a> Walk<'a> {
         }
         // A bare value is no message in JSON: it is a number.
         match role {
-            None => Some(Step::Passed),
-            Some(Role::Message) if value.kind == Kind::Bare => Some(Step::Passed),
-            Some(role) => {
-                found.take(role, value);
-                Some(Step::Found)
-            }
+            None => {}
+            Some(Role::Message) if value.kind == Kind::Bare => {}
+            Some(role) => found.take(role, value),
         }
-    }
-
-    /// The names zap writes by default, told by one comparison each, quote and colon included; a shortcut for what
-    /// `role` would say. Gives the bytes up to the value.
-    #[inline]
-    fn usual_name(&self) -> Option<(Role, usize)> {
-        let word = u64::from_le_bytes(*self.text.get(self.at..)?.first_chunk::<8>()?);
-        match &word.to_le_bytes() {
-            b"level\":\"" => Some((Role::Level, 7)),
-            b"logger\":" => Some((Role::Field(Name::Logger), 8)),
-            b"caller\":" => Some((Role::Field(Name::Caller), 8)),
-            [b'm', b's', b'g', b'"', b':', ..] => Some((Role::Message, 5)),
-            [b't', b's', b'"', b':', ..] => Some((Role::Time, 4)),
-            _ => None,
-        }
+        Some(Step::Passed)
     }
 
     #[inline]
@@ -129,7 +141,7 @@ impl<'a> Walk<'a> {
         let from = self.at;
         match first {
             b'"' => {
-                let close = close_quote(self.text, from)?;
+                let close = self.quotes.close(self.text, from)?;
                 self.at = close.at + 1;
                 Some(Value::quoted(&self.text[from..close.at], close.escaped))
             }
@@ -156,7 +168,7 @@ impl<'a> Walk<'a> {
             let byte = *self.text.get(self.at)?;
             self.at += 1;
             match byte {
-                b'"' => self.at = close_quote(self.text, self.at)?.at + 1,
+                b'"' => self.at = self.quotes.close(self.text, self.at)?.at + 1,
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => depth -= 1,
                 _ => {}

@@ -4,7 +4,7 @@
 //! LOGFMT). Of several keys with one meaning the first with a usable value counts, so duplicates change nothing.
 
 use super::{level, level_of, time};
-use crate::model::{Decoded, Hint};
+use crate::model::{Decoded, FieldName as Name, FoundFields, Hint, Level, Nanos};
 
 /// What a key's value is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,32 +17,6 @@ pub(super) enum Role {
     /// The same, under zap's one-letter names. They count only before the message, where zap writes them; elsewhere
     /// they are somebody's own.
     Letter(Name),
-}
-
-/// The fields that are handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
-    Logger,
-    Caller,
-    TraceId,
-    SpanId,
-    RequestId,
-}
-
-impl Name {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Logger => "logger",
-            Self::Caller => "caller",
-            Self::TraceId => "trace_id",
-            Self::SpanId => "span_id",
-            Self::RequestId => "request_id",
-        }
-    }
-
-    fn bit(self) -> u8 {
-        1 << self as u8
-    }
 }
 
 /// `None` for a key that is nothing to us; `stacktrace` is one of them: it stays in the line.
@@ -89,46 +63,29 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What a frame has said so far. It is written straight into what the decoder hands out: a `Decoded` is large, and
-/// moving it costs more than scanning a short line.
-#[derive(Debug)]
-pub(super) struct Found<'o, 'a> {
-    out: &'o mut Decoded<'a>,
-    level: bool,
-    message: bool,
-    /// Of the fields pushed.
-    names: u8,
+/// What a frame has said so far.
+#[derive(Debug, Default)]
+pub(super) struct Found<'a> {
+    level: Option<Level>,
+    time: Option<Nanos>,
+    message: Option<&'a [u8]>,
+    fields: FoundFields<'a>,
 }
 
-impl<'o, 'a> Found<'o, 'a> {
-    /// Begins with an `out` in which nothing is set.
-    pub fn new(out: &'o mut Decoded<'a>) -> Self {
-        Self { out, level: false, message: false, names: 0 }
-    }
-
+impl<'a> Found<'a> {
     /// Takes the value of a key with `role`, if it is the first usable one.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, role: Role, value: Value<'a>) {
         match role {
-            Role::Level if !self.level => {
-                if let Some(level) = with_text(value, level::parse) {
-                    self.out.level = level;
-                    self.level = true;
-                }
+            Role::Level if self.level.is_none() => self.level = with_text(value, level::parse),
+            Role::Time if self.time.is_none() => self.time = with_text(value, time::parse),
+            Role::Message if self.message.is_none() => {
+                self.message = (value.kind != Kind::Other).then_some(value.span);
             }
-            Role::Time if self.out.time.is_none() => self.out.time = with_text(value, time::parse),
-            Role::Message if !self.message => {
-                if value.kind != Kind::Other {
-                    self.out.message = value.span;
-                    self.message = true;
-                }
-            }
-            Role::Letter(_) if self.message => {}
+            Role::Letter(_) if self.message.is_some() => {}
             Role::Field(name) | Role::Letter(name) => {
-                if value.kind != Kind::Other && !value.span.is_empty() && self.names & name.bit() == 0 {
-                    // There are five names at most, so the list is never full.
-                    self.out.fields.push(name.as_str(), value.span);
-                    self.names |= name.bit();
+                if value.kind != Kind::Other {
+                    self.fields.offer(name, value.span);
                 }
             }
             Role::Level | Role::Time | Role::Message => {}
@@ -138,25 +95,25 @@ impl<'o, 'a> Found<'o, 'a> {
     /// Whether all that a line must have was found.
     #[inline]
     pub fn has_all(&self) -> bool {
-        self.level && self.message && self.out.time.is_some()
+        self.level.is_some() && self.message.is_some() && self.time.is_some()
     }
 
-    /// Whether the names of logger and caller, which zap writes before the message, are known.
+    /// Whether logger and caller, which zap writes before the message, are known.
     #[inline]
     pub fn has_names(&self) -> bool {
-        let both = Name::Logger.bit() | Name::Caller.bit();
-        self.names & both == both
+        self.fields.has(Name::Logger) && self.fields.has(Name::Caller)
     }
 
     /// The verdict on a frame that was of its format to the end (`whole`) or not.
     #[inline]
-    pub fn finish(self, frame: &'a [u8], whole: bool, hint: &Hint<'_>) {
-        self.out.parsed = whole && (self.level || self.message || self.out.time.is_some());
-        if !self.level {
-            self.out.level = level_of(hint);
-        }
-        if !(self.message && self.out.parsed) {
-            self.out.message = frame;
+    pub fn finish(self, frame: &'a [u8], whole: bool, hint: &Hint<'_>) -> Decoded<'a> {
+        let parsed = whole && (self.level.is_some() || self.message.is_some() || self.time.is_some());
+        Decoded {
+            parsed,
+            level: self.level.unwrap_or_else(|| level_of(hint)),
+            time: self.time,
+            message: self.message.filter(|_| parsed).unwrap_or(frame),
+            fields: self.fields,
         }
     }
 }
@@ -165,6 +122,7 @@ impl<'o, 'a> Found<'o, 'a> {
 const TEXT_BYTES_MAX: usize = 64;
 
 /// Applies `parse` to the text a value stands for.
+#[inline]
 fn with_text<T>(value: Value<'_>, parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     match value.kind {
         Kind::Quoted | Kind::Bare if value.span.len() <= TEXT_BYTES_MAX => parse(value.span),

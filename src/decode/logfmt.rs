@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Reads the pairs of `frame` into `found`. False if a quote is never closed: then the line was cut short.
-pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'_, 'a>) -> bool {
+pub(super) fn read<'a>(frame: &'a [u8], found: &mut Found<'a>) -> bool {
     let mut at = 0;
     loop {
         at += frame[at..].iter().take_while(|byte| is_blank(**byte)).count();

@@ -5,6 +5,7 @@
 //! line read again is decoded again to the same; nothing is unescaped or copied: message and fields are spans of the
 //! frame as written.
 
+mod block;
 mod json;
 mod key;
 mod level;
@@ -40,25 +41,16 @@ impl Decoder {
     /// before the line broke off still count. A line without a level that is known takes it from the hint's PRIORITY.
     #[inline]
     pub fn decode<'a>(&mut self, frame: &'a [u8], hint: &Hint<'_>) -> Decoded<'a> {
-        let mut out = Decoded::default();
-        match self.format {
-            Format::ZapJson => {
-                let mut found = Found::new(&mut out);
-                let whole = json::read(frame, &mut found);
-                found.finish(frame, whole, hint);
-            }
-            Format::Logfmt => {
-                let mut found = Found::new(&mut out);
-                let whole = logfmt::read(frame, &mut found);
-                found.finish(frame, whole, hint);
-            }
+        let mut found = Found::default();
+        let whole = match self.format {
+            Format::ZapJson => json::read(frame, &mut found),
+            Format::Logfmt => logfmt::read(frame, &mut found),
             Format::Unstructured => {
-                out.parsed = true;
-                out.level = level_of(hint);
-                out.message = frame;
+                let level = level_of(hint);
+                return Decoded { parsed: true, level, message: frame, ..Decoded::default() };
             }
-        }
-        out
+        };
+        found.finish(frame, whole, hint)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Finding where strings and numbers end.
-//!
-//! Keys and most values are a few bytes long, where calling into a vectorised search costs more than the search. So the
-//! first bytes are looked at eight at a time in plain arithmetic, and only what goes on is left to `memchr`.
+
+use super::block::{BLOCK, Block, Mask};
 
 const WORD: usize = 8;
-/// Bytes looked at word by word before `memchr` takes over.
+/// Bytes looked at word by word before `memchr` takes over: most numbers are a few bytes long, where calling into a
+/// vectorised search costs more than the search.
 const NEAR_BYTES: usize = 4 * WORD;
 
 /// Where a string ends.
@@ -16,16 +16,64 @@ pub(super) struct Close {
     pub escaped: bool,
 }
 
-/// The end of the string whose first byte, after the opening quote, is at `from`; `None` if it never ends.
+/// The quotes of one text, found a block at a time and asked for from front to back.
+#[derive(Debug, Default)]
+pub(super) struct Quotes {
+    /// Where the block begins.
+    block: usize,
+    /// Where it ends; 0 before the first.
+    until: usize,
+    /// Its quotes and escapes.
+    mask: Mask,
+}
+
+impl Quotes {
+    /// The end of the string whose first byte, after the opening quote, is at `from`; `None` if it never ends. `text`
+    /// is always the same, and `from` never before an earlier one.
+    #[inline(always)]
+    pub fn close(&mut self, text: &[u8], from: usize) -> Option<Close> {
+        let mut at = self.next(text, from)?;
+        let mut escaped = false;
+        while text[at] != b'"' {
+            escaped = true;
+            at = self.next(text, at + 2)?;
+        }
+        Some(Close { at, escaped })
+    }
+
+    /// Index of the first `"` or `\` at or after `from`.
+    #[inline(always)]
+    fn next(&mut self, text: &[u8], from: usize) -> Option<usize> {
+        debug_assert!(from >= self.block);
+        if from < self.until {
+            let mask = self.mask & (Mask::MAX << (from - self.block));
+            if mask != 0 {
+                return Some(self.block + mask.trailing_zeros() as usize);
+            }
+        }
+        self.advance(text, from.max(self.until))
+    }
+
+    /// Goes on to the first block from `from` on that has any.
+    #[inline(never)]
+    fn advance(&mut self, text: &[u8], mut from: usize) -> Option<usize> {
+        while from < text.len() {
+            self.block = from;
+            self.until = from + BLOCK;
+            self.mask = Block::at(text, from).is_either(b'"', b'\\');
+            if self.mask != 0 {
+                return Some(from + self.mask.trailing_zeros() as usize);
+            }
+            from = self.until;
+        }
+        None
+    }
+}
+
+/// `Quotes::close` for a text of which this is the only string that matters.
 #[inline]
 pub(super) fn close_quote(text: &[u8], from: usize) -> Option<Close> {
-    let mut at = quote_or_escape(text, from)?;
-    let mut escaped = false;
-    while text[at] != b'"' {
-        escaped = true;
-        at = quote_or_escape(text, at + 2)?;
-    }
-    Some(Close { at, escaped })
+    Quotes::default().close(text, from)
 }
 
 /// The end of the number or word that began before `from`: index of the comma or brace behind it. `None` if there is
@@ -39,16 +87,6 @@ pub(super) fn end_of_scalar(text: &[u8], from: usize) -> Option<usize> {
         Err(done) => from + done + memchr::memchr3(b',', b'}', b'"', &rest[done..])?,
     };
     (text[at] != b'"').then_some(at)
-}
-
-/// Index of the first `"` or `\` at or after `from`.
-#[inline]
-fn quote_or_escape(text: &[u8], from: usize) -> Option<usize> {
-    let rest = text.get(from..)?;
-    match near(rest, |word| marks(word, b'"') | marks(word, b'\\')) {
-        Ok(at) => Some(from + at),
-        Err(done) => memchr::memchr2(b'"', b'\\', &rest[done..]).map(|at| from + done + at),
-    }
 }
 
 /// The first byte that `marks` marks among the near ones; else how many were looked at.
@@ -104,6 +142,13 @@ mod tests {
             from in 0usize..130,
         ) {
             prop_assert_eq!(close_quote(&text, from), plainly(&text, from));
+            // Asked from front to back, one finder tells all.
+            let (mut quotes, mut from) = (Quotes::default(), from);
+            while let Some(close) = plainly(&text, from) {
+                prop_assert_eq!(quotes.close(&text, from), Some(close));
+                from = close.at + 1;
+            }
+            prop_assert_eq!(quotes.close(&text, from), None);
         }
 
         #[test]

@@ -140,12 +140,11 @@ impl Session {
             }
             // A session being replaced finishes the batch it has begun and begins no other.
             let body = (draining.is_none() || window.is_midway()).then(|| window.next().map(Load::body)).flatten();
+            // In this order, so that nothing queued after a plan is written to a session of the plan before. Steps come
+            // last and are not starved: plans and ticks are rare, and a lane's credit bounds what is queued.
             tokio::select! {
-                step = self.step(body.as_ref()) => {
-                    if let Some(reason) = self.apply(step, task, window) {
-                        return End::Lost(reason);
-                    }
-                }
+                biased;
+                () = task.plans.changed(), if draining.is_none() => draining = Some(Instant::now()),
                 _ = poll.tick(), if window.is_unsettled() || draining.is_some() => {
                     match self.settle(task, window) {
                         Ok(0) => {}
@@ -157,7 +156,11 @@ impl Session {
                     let Some(load) = load else { return End::Closed };
                     window.push(load);
                 }
-                () = task.plans.changed(), if draining.is_none() => draining = Some(Instant::now()),
+                step = self.step(body.as_ref()) => {
+                    if let Some(reason) = self.apply(step, task, window) {
+                        return End::Lost(reason);
+                    }
+                }
             }
         }
     }

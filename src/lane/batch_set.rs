@@ -12,7 +12,7 @@ use std::{
 use super::target::{TargetSet, Targets};
 use crate::{
     batch::{Item, Open, Shape},
-    limits::BATCH_LINGER,
+    limits::{BATCH_LINGER, BATCH_PARTS_MAX},
     orders::{Batch, Part, Port, Wire},
 };
 
@@ -35,6 +35,13 @@ struct OpenBatch {
     /// When its first line came; `None` = empty.
     since: Option<Duration>,
     contributors: Vec<Contributor>,
+}
+
+impl OpenBatch {
+    /// It must be sealed before the next record.
+    fn is_full(&self) -> bool {
+        self.content.is_full() || self.contributors.len() >= BATCH_PARTS_MAX
+    }
 }
 
 #[derive(Debug)]
@@ -94,7 +101,7 @@ impl BatchSet {
         open.since.get_or_insert(now);
         let appended = open.content.append(item);
         self.replaced += u64::from(appended.replaced_utf8);
-        open.content.is_full()
+        open.is_full()
     }
 
     /// Names a branch whose lines are (or will be) in the open batch.
@@ -106,6 +113,12 @@ impl BatchSet {
     pub fn due(&self, now: Duration, all: bool) -> Vec<OpenIndex> {
         let is_due = |open: &OpenBatch| open.since.is_some_and(|since| all || now >= since + BATCH_LINGER);
         (0..self.open.len()).filter(|at| is_due(&self.open[*at])).map(|at| at as OpenIndex).collect()
+    }
+
+    /// Open batches that must be sealed before the next record. One record may fill several.
+    pub fn full(&self) -> Vec<OpenIndex> {
+        let is_full = |open: &OpenBatch| open.since.is_some() && open.is_full();
+        (0..self.open.len()).filter(|at| is_full(&self.open[*at])).map(|at| at as OpenIndex).collect()
     }
 
     /// Open batches this reader's branches have lines in.
@@ -152,16 +165,24 @@ impl BatchSet {
         self.in_flight.insert(batch.id, InFlight { batch, outstanding: sealing.targets });
     }
 
-    /// Hands over what the port takes; true when nothing is left.
-    pub fn hand_over<P: Port>(&mut self, port: &mut P, targets: &Targets) -> bool {
-        while let Some((bit, batch)) = self.outbox.pop_front() {
-            let Some(target) = targets.get(bit) else { continue };
-            if let Err(batch) = port.submit(target.plan.id, batch) {
-                self.outbox.push_front((bit, batch));
-                return false;
+    /// Hands over what the port takes. A target gets no more than its share of the verdict ring; the rest, which many
+    /// tenants can make of it, waits here in order.
+    pub fn hand_over<P: Port>(&mut self, port: &mut P, targets: &mut Targets) {
+        let mut is_full = false;
+        for (bit, batch) in std::mem::take(&mut self.outbox) {
+            let Some(target) = targets.get_mut(bit) else { continue };
+            if is_full || !target.has_slot() {
+                self.outbox.push_back((bit, batch));
+                continue;
+            }
+            match port.submit(target.plan.id, batch) {
+                Ok(()) => target.with_port += 1,
+                Err(batch) => {
+                    is_full = true;
+                    self.outbox.push_back((bit, batch));
+                }
             }
         }
-        true
     }
 
     /// Takes one target's verdict on a batch: the batch, so that its parts can be settled.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     batch::Item,
-    limits::{FRAME_BYTES_MAX, READ_RETRY, SPLIT_AFTER, TURN_BYTES},
+    limits::{FRAME_BYTES_MAX, READ_RETRY, ROUND_BYTES, SPLIT_AFTER, TAIL_POLL, TURN_BYTES},
     model::{Decoded, Fields, Level, Nanos, Position, Record},
     orders::{Part, Port},
     plan::{MetadataField, Output, Plan},
@@ -28,8 +28,8 @@ use crate::{
 
 /// Why the hot loop ended.
 enum Carried {
-    /// This open batch must be sealed; go on afterwards.
-    Full(OpenIndex),
+    /// An open batch must be sealed, or several; go on afterwards.
+    Full,
     /// The turn's share is used up.
     Budget,
     /// A read is under way.
@@ -51,26 +51,42 @@ struct Hands<'a, R> {
 }
 
 impl<R: Ring, P: Port> Lane<R, P> {
-    /// Gives each ready pass its share of the turn.
+    /// Gives each ready pass its share of the turn, until the turn's own share is used up. Who had to wait comes first
+    /// next time: what credit there is must not go to the same few each turn.
     pub(super) fn carry(&mut self) {
         if self.draining {
             return;
         }
+        let end = self.carried_bytes + ROUND_BYTES;
+        let mut waiting = Vec::new();
         for _ in 0..self.ready.len() {
+            if self.carried_bytes >= end {
+                break;
+            }
             let Some((reader, pass)) = self.ready.pop_front() else { break };
-            if self.may_carry(reader, pass) {
+            let may = self.may_carry(reader, pass);
+            if may {
                 self.carry_pass(reader, pass);
             } else {
                 self.split_starved(reader, pass);
             }
-            let still = self.readers.get_mut(&reader).and_then(|reader| reader.pass_mut(pass));
-            if still.is_some_and(|pass| pass.state == PassState::Ready) {
+            let Some(still) = self.readers.get_mut(&reader).and_then(|reader| reader.pass_mut(pass)) else { continue };
+            if still.state != PassState::Ready {
+                continue;
+            }
+            if !may || self.pool.is_exhausted() {
+                still.put_down(&mut self.pool);
+            }
+            if may {
                 self.ready.push_back((reader, pass));
+            } else {
+                waiting.push((reader, pass));
             }
         }
+        waiting.into_iter().rev().for_each(|pass| self.ready.push_front(pass));
     }
 
-    /// Every target of the pass has credit, and what must go first has gone.
+    /// Every target of the pass has credit, what must go first has gone, and there is a chunk to read with.
     pub(super) fn may_carry(&self, reader: u32, pass: u32) -> bool {
         let Some(reader) = self.readers.get(&reader) else { return false };
         let Some(pass) = reader.passes.iter().find(|candidate| candidate.id == pass) else { return false };
@@ -79,7 +95,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             Some(earlier) => earlier.is_behind(pass.targets),
             None => self.is_opening(after),
         });
-        !self.starves(pass.targets) && !is_earlier_behind
+        !self.starves(pass.targets) && !is_earlier_behind && (pass.has_chunk() || !self.pool.is_exhausted())
     }
 
     fn starves(&self, targets: TargetSet) -> bool {
@@ -116,8 +132,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 budget: &mut budget,
             };
             match records(&mut hands, reader, at) {
-                Carried::Full(open) => {
-                    self.seal(open);
+                Carried::Full => {
+                    self.batches.full().into_iter().for_each(|open| self.seal(open));
                     self.targets.watch_credit(self.now.mono);
                     if !self.may_carry(id, pass_id) {
                         break Carried::Budget;
@@ -141,22 +157,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(pass) = passes.iter_mut().find(|pass| pass.id == pass_id) else { return };
         for branch in pass.branches.iter_mut().filter(|branch| !branch.contributed && branch.from.is_none()) {
             let counts = std::mem::take(&mut branch.counts);
-            for flow in flows.iter_mut() {
-                if flow.source == branch.id && branch.targets.contains(flow.bit) {
-                    flow.read_to(None, pass.at, &counts, branch.newest);
-                }
+            for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
+                flow.read_to(None, pass.at, &counts, branch.newest);
             }
         }
         match ended {
             Carried::Idle => pass.state = PassState::Idle { size },
-            Carried::Pending => pass.state = PassState::Pending,
+            Carried::Pending if pass.is_waiting() => pass.state = PassState::Pending,
+            // The ring has no room for another read.
+            Carried::Pending => pass.state = PassState::Failed { until: now + TAIL_POLL },
             Carried::Failed(_) => pass.state = PassState::Failed { until: now + READ_RETRY },
-            Carried::Budget | Carried::Full(_) => {}
+            Carried::Budget | Carried::Full => {}
         }
-        if let (Carried::Idle | Carried::Failed(_), Cursor::File(cursor)) = (ended, &mut pass.cursor)
-            && let Some(chunk) = cursor.take_chunk()
-        {
-            self.pool.give_back(chunk);
+        if matches!(pass.state, PassState::Idle { .. } | PassState::Failed { .. }) {
+            pass.put_down(&mut self.pool);
         }
         if let Carried::Failed(error) = ended {
             self.trouble(format!("{path}: {error}; trying again"));
@@ -187,10 +201,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
             let Some(branch) = pass.branches.get_mut(*branch as usize) else { continue };
             branch.contributed = false;
             let counts = std::mem::take(&mut branch.counts);
-            for flow in flows.iter_mut() {
-                if flow.source == branch.id && branch.targets.contains(flow.bit) {
-                    flow.read_to(Some(sealing.id), pass.at, &counts, branch.newest);
-                }
+            for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
+                flow.read_to(Some(sealing.id), pass.at, &counts, branch.newest);
             }
             parts.push(Part { reader: *reader, source: branch.id, end: pass.at, counts });
         }
@@ -223,7 +235,7 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
             Err(error) => return Carried::Failed(error),
         };
         *hands.budget = hands.budget.saturating_sub(record.frame.len() + 1);
-        let mut full = None;
+        let mut full = false;
         let mut mask = record.sources;
         while mask != 0 {
             let index = mask.trailing_zeros() as usize;
@@ -234,14 +246,14 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
                 let timed = Timed { marks, marks_dirty, wall: hands.now.wall, mono: hands.now.mono };
                 let Some((decoded, time)) = meaning(source, identity, &piece, timed) else { continue };
                 let line = Line { record: &piece, decoded: &decoded, time, filename };
-                full = share(hands, source, (index, branches), (*id, *pass_id), at, &line).or(full);
+                full |= share(hands, source, (index, branches), (*id, *pass_id), at, &line);
             }
         }
         if !record.look_back {
             *at = record.end;
         }
-        if let Some(open) = full {
-            return Carried::Full(open);
+        if full {
+            return Carried::Full;
         }
     }
 }
@@ -292,7 +304,7 @@ fn meaning<'a>(
         return None;
     }
     if let Some(limit) = source.not_before {
-        if stamp.marked || stamp.time < limit {
+        if limit.leaves_out(record, stamp) {
             return None;
         }
         source.not_before = None;
@@ -309,8 +321,8 @@ struct Line<'a> {
     filename: &'a [u8],
 }
 
-/// Counts a record in every branch of its source and adds it to the batches of those whose filter it passes. Answers
-/// with a batch that is full now.
+/// Counts a record in every branch of its source and adds it to the batches of those whose filter it passes. Says
+/// whether a batch is full now.
 #[inline]
 fn share<R: Ring>(
     hands: &mut Hands<'_, R>,
@@ -319,12 +331,13 @@ fn share<R: Ring>(
     (reader, pass): (u32, u32),
     at: &Position,
     line: &Line<'_>,
-) -> Option<OpenIndex> {
+) -> bool {
     let Line { record, decoded, time: (time, mono), .. } = *line;
-    let mut full = None;
-    let mut metadata = None;
+    let mut full = false;
     let mut numbers = [0u8; 20];
-    let seqnum = decimal(record.place, &mut numbers);
+    // Only a journal's records have one.
+    let seqnum = if record.hint.time.is_some() { decimal(record.place, &mut numbers) } else { &[] };
+    let (mut metadata, mut has_metadata) = (Fields::default(), false);
     for (number, branch) in branches.iter_mut().enumerate().filter(|(_, branch)| branch.source == index) {
         if let Some(from) = &branch.from {
             if !reached(at, from) {
@@ -338,7 +351,10 @@ fn share<R: Ring>(
             continue;
         }
         let stream = stream_of(hands.streams, hands.plan, source, decoded.level);
-        let metadata = metadata.get_or_insert_with(|| metadata_of(&source.plan.metadata, line, seqnum));
+        if !has_metadata {
+            put_metadata(&mut metadata, &source.plan.metadata, line, seqnum);
+            has_metadata = true;
+        }
         let hint = &record.hint;
         let item = Item {
             stream,
@@ -351,9 +367,7 @@ fn share<R: Ring>(
             app: if hint.identifier.is_empty() { source.plan.name.as_bytes() } else { hint.identifier },
             procid: hint.pid,
         };
-        if hands.batches.append(branch.open, &item, mono) {
-            full = Some(branch.open);
-        }
+        full |= hands.batches.append(branch.open, &item, mono);
         if !branch.contributed {
             branch.contributed = true;
             hands.batches.contribute(branch.open, Contributor { reader, pass, branch: number as u32 });
@@ -376,10 +390,10 @@ fn stream_of(streams: &mut Streams, plan: &Plan, source: &mut Source, level: Lev
     *slot.get_or_insert_with(|| streams.number(plan, &source.plan, level))
 }
 
-/// The structured metadata a source asks for, as far as this record has it.
-fn metadata_of<'a>(wanted: &[MetadataField], line: &Line<'a>, seqnum: &'a [u8]) -> Fields<'a> {
+/// Adds the structured metadata a source asks for, as far as this record has it.
+#[inline]
+fn put_metadata<'a>(fields: &mut Fields<'a>, wanted: &[MetadataField], line: &Line<'a>, seqnum: &'a [u8]) {
     let hint = &line.record.hint;
-    let mut fields = Fields::default();
     for field in wanted {
         let value = match field {
             MetadataField::Pid => hint.pid,
@@ -388,14 +402,13 @@ fn metadata_of<'a>(wanted: &[MetadataField], line: &Line<'a>, seqnum: &'a [u8]) 
             MetadataField::Hostname => hint.hostname,
             MetadataField::Identifier => hint.identifier,
             MetadataField::Filename => line.filename,
-            MetadataField::Seqnum if hint.time.is_some() => seqnum,
+            MetadataField::Seqnum => seqnum,
             other => line.decoded.fields.find(other.as_str()).unwrap_or_default(),
         };
         if !value.is_empty() {
             fields.push(field.as_str(), value);
         }
     }
-    fields
 }
 
 /// A number in decimal digits.

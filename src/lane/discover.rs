@@ -1,8 +1,8 @@
 //! Looking for files: what the globs match now, what was rotated away, what a restart left behind.
 //!
-//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a path
-//! of its source is drained to its end under the name it was given. What was made and rotated away unseen (between two
-//! looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
+//! A file is known by its inode while it is open and by its whole identity over a restart. What no longer stands at a
+//! path of its source is drained to its end under the name it was given. What was made and rotated away unseen (between
+//! two looks, or while nothing was running) stands beside it, younger than the last file known: it is read as well.
 
 use std::{
     cmp::Reverse,
@@ -15,7 +15,7 @@ use std::{
 use super::{
     Lane, Watching,
     checkpoint::{CLOSED, Content, Key, Slot},
-    open::Begin,
+    open::{Begin, Opening},
     plan::not_before,
     reader::Reader,
 };
@@ -94,10 +94,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         let first_look = self.discovery.seen.insert(source.id);
         let start = if first_look && !self.is_remembered(source.id) { source.start_at } else { StartAt::Beginning };
-        self.note_moves(source.id, &walk.found);
+        self.note_moves(source.id, input, &walk.found);
         self.open_rotated(source, input, &walk.directories, &walk.found);
         if first_look {
-            self.miss(source, &walk.found);
+            self.miss(source, &walk.directories, &walk.found);
         }
         for found in walk.found {
             if !self.is_open(source.id, &found.meta) {
@@ -109,9 +109,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         walk.directories
     }
 
-    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on.
-    fn note_moves(&mut self, source: ObjectId, found: &[Found]) {
-        let mut left = Vec::new();
+    /// Notes which readers of a source stand at which path now. What stands at none is draining from now on; what the
+    /// source no longer asks for is let go.
+    fn note_moves(&mut self, source: ObjectId, input: &FileInput, found: &[Found]) {
+        let (mut left, mut unasked) = (Vec::new(), Vec::new());
         for reader in self.readers.values_mut().filter(|reader| is_of(reader, source)) {
             let (id, inode) = (reader.id, inode_of(reader));
             let Some(file) = reader.file_mut() else { continue };
@@ -120,6 +121,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                     file.draining = false;
                     file.path.clone_from(&found.path);
                 }
+                None if !file.draining && !input.asks_for(&file.path) => unasked.push(id),
                 None if !file.draining => {
                     file.draining = true;
                     left.push(id);
@@ -130,10 +132,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
         for reader in left {
             self.look_closely(reader);
         }
+        for reader in unasked {
+            self.drop_reader(reader, true);
+        }
     }
 
-    /// Opens what was rotated away and is not open: files the checkpoint knows (rotated while nothing ran), and files made
-    /// and rotated away unseen, which are younger than the last look. Oldest first, each after the one before.
+    /// Opens what was rotated away and is not open: files the checkpoint knows (rotated while nothing ran), and files
+    /// made and rotated away unseen, which are younger than the last look. Oldest first, each after the one before.
     fn open_rotated(&mut self, source: &Arc<SourcePlan>, input: &FileInput, directories: &[PathBuf], found: &[Found]) {
         let Some(last_look) = self.last_look(source.id) else { return };
         let known = self.known_inodes(source.id);
@@ -161,20 +166,37 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// Tells of files that were being read and are nowhere any more.
-    fn miss(&mut self, source: &Arc<SourcePlan>, found: &[Found]) {
+    /// Tells of files that were being read and are nowhere any more, and forgets them: once, with what they had counted.
+    /// A file on a device that is not there now (not mounted yet) is waited for.
+    fn miss(&mut self, source: &Arc<SourcePlan>, directories: &[PathBuf], found: &[Found]) {
+        let devices: BTreeSet<u64> =
+            directories.iter().filter_map(|path| self.ring.stat_path(path).ok()).map(|meta| meta.device).collect();
         let mut missing = self.known_inodes(source.id);
         missing.retain(|(device, inode)| {
             let meta = Meta { device: *device, inode: *inode, ..Meta::default() };
-            !self.is_open(source.id, &meta) && !found.iter().any(|found| found.meta.inode == *inode)
+            let stands = found.iter().any(|found| (found.meta.device, found.meta.inode) == (*device, *inode));
+            devices.contains(device) && !stands && !self.is_open(source.id, &meta)
         });
-        if !missing.is_empty() {
-            self.trouble(format!(
-                "source {}: {} files that were being read are gone; what was written to them after the last position is lost",
-                source.name,
-                missing.len()
-            ));
+        if missing.is_empty() {
+            return;
         }
+        let is_missing = |reader: &ReaderKey| matches!(reader, ReaderKey::File(identity) if missing.contains(&(identity.device, identity.inode)));
+        let gone: Vec<Slot> = (self.checkpoint.slots())
+            .filter(|slot| slot.key.source == source.id && is_missing(&slot.key.reader))
+            .cloned()
+            .collect();
+        for slot in gone {
+            self.checkpoint.forget(&slot.key);
+            if let Content::Flow { totals, newest, .. } = &slot.content {
+                self.close_ledger(&slot.key, totals, *newest);
+            }
+        }
+        self.trouble(format!(
+            "source {}: {} files that were being read are gone; if anything was written to them after the last \
+             position, it is lost",
+            source.name,
+            missing.len()
+        ));
     }
 
     /// Inodes (by device) of the files the checkpoint knows of a source.
@@ -190,21 +212,21 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// When every file of a source that was there was known for certain; kept in the checkpoint.
     pub(super) fn last_look(&self, source: ObjectId) -> Option<Nanos> {
         match self.checkpoint.content(&look_key(source)) {
-            Some(Content::Reader { marks }) => marks.first().map(|(_, time)| *time),
+            Some(Content::Reader { marks, .. }) => marks.first().map(|(_, time)| *time),
             _ => None,
         }
     }
 
     /// Remembers the look before this one: what it found is in the checkpoint by now.
     fn remember_look(&mut self, source: ObjectId) {
-        if !self.opening.is_empty() {
+        if self.openings().any(Opening::is_awaited) {
             return;
         }
         let before = self.discovery.looked.insert(source, self.now.wall);
         // The very first look may count at once: what was rotated away before it is not meant by `startAt`.
         let first = self.last_look(source).is_none().then_some(self.now.wall);
         if let Some(look) = before.or(first) {
-            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, look)] });
+            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, look)], marked: 0 });
         }
     }
 
@@ -217,7 +239,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     fn is_open(&self, source: ObjectId, meta: &Meta) -> bool {
         let inode = Some((meta.device, meta.inode));
         self.readers.values().any(|reader| is_of(reader, source) && inode_of(reader) == inode)
-            || self.opening.values().any(|opening| opening.is(source, meta))
+            || self.openings().any(|opening| opening.is(source, meta))
     }
 
     /// The last draining reader (or file being opened) that was rotated away from this path.
@@ -230,7 +252,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         };
         let open = self.readers.values().filter(|reader| is_of(reader, source));
         let open = open.filter(|reader| reader.file().is_some_and(|file| file.draining && is_rotation(&file.path)));
-        let opening = self.opening.values().filter(|opening| opening.rotated_from(source, is_rotation));
+        let opening = self.openings().filter(|opening| opening.rotated_from(source, is_rotation));
         open.map(|reader| reader.id).chain(opening.map(|opening| opening.reader())).max()
     }
 

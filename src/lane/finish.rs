@@ -7,6 +7,7 @@ use super::{
     checkpoint::{CLOSED, Content, Key},
     discover::LOOK_SLACK_NANOS,
     flow::FlowState,
+    identity::marks_key,
     reader::{Cursor, Origin, PassState, Tail},
 };
 use crate::{
@@ -77,7 +78,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
             }
         }
         if forget {
-            self.checkpoint.forget(&Key { reader: key, source: ObjectId(0), target: ObjectId(0) });
+            for source in &reader.sources {
+                self.checkpoint.forget(&marks_key(key, source.plan.id));
+            }
         }
         match reader.origin {
             Origin::File(file) => {
@@ -97,7 +100,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// Adds the totals of a flow that ends to what its source and target have in common.
-    fn close_ledger(&mut self, ended: &Key, totals: &Totals, newest: Nanos) {
+    pub(super) fn close_ledger(&mut self, ended: &Key, totals: &Totals, newest: Nanos) {
         let key = Key { reader: CLOSED, ..*ended };
         let mut sum = *totals;
         let mut last = newest;

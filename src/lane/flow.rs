@@ -75,6 +75,16 @@ impl Flow {
         self.settled
     }
 
+    /// Up to where it was read and handed over.
+    pub fn head(&self) -> Position {
+        self.window.back().map_or(self.settled, |entry| entry.end)
+    }
+
+    /// Time of the newest line of the oldest batch that waits for a verdict.
+    pub fn waits_since(&self) -> Option<Nanos> {
+        self.window.iter().find(|entry| !entry.settled).map(|entry| entry.newest)
+    }
+
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -94,8 +104,7 @@ impl Flow {
 
     /// Everything up to `end` has been read; `counts` says what, `batch` carries what was not filtered.
     pub fn read_to(&mut self, batch: Option<u64>, end: Position, counts: &Totals, newest: Nanos) {
-        let head = self.window.back().map_or(self.settled, |entry| entry.end);
-        if batch.is_none() && counts.read == 0 && end == head {
+        if batch.is_none() && counts.read == 0 && end == self.head() {
             return;
         }
         self.read += counts.read;
@@ -160,14 +169,13 @@ impl Flow {
         self.imbalances += u64::from(!balanced);
     }
 
-    /// A file was truncated: reading begins anew at `position` once what was read of the old content is settled.
+    /// A file was truncated: reading begins anew at `position` once what was read of the old content is settled. The
+    /// position moves at once, since the old one means nothing in the new content.
     pub fn restart_at(&mut self, position: Position) {
         for entry in &mut self.window {
             entry.end = position;
         }
-        if self.window.is_empty() {
-            self.settled = position;
-        }
+        self.settled = position;
         self.state = FlowState::Waiting;
         self.dirty = true;
     }

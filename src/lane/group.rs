@@ -16,7 +16,7 @@ use crate::{
     model::{JournalPosition, Nanos, Position},
     orders::Port,
     plan::{Input, JournalInput, Plan, SourcePlan, StartAt, TargetPlan},
-    ring::{Ring, Token},
+    ring::{Now, Ring, Token},
     source::{
         FileCursor,
         journal::{JournalCursor, JournalStart, Own},
@@ -110,12 +110,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// A new pass that will emit from `at` on; ready, without flows yet.
     fn add_pass(&mut self, id: u32, at: Position) -> u32 {
-        let Some(pass) = self.readers.get(&id).map(|reader| reader.next_pass) else { return 0 };
-        let token = self.token(Awaiting::Pass { reader: id, pass });
-        let wall = self.now.wall;
+        let Some(reader) = self.readers.get(&id) else { return 0 };
+        let (pass, pooled) = (reader.next_pass, reader.file().is_some());
+        let token = self.token(Awaiting::Pass { reader: id, pass, pooled });
+        let now = self.now;
         if let Some(reader) = self.readers.get_mut(&id) {
             reader.next_pass += 1;
-            let new = new_pass(reader, pass, token, at, wall, &self.own);
+            let new = new_pass(reader, pass, token, at, now, &self.own);
             reader.passes.push(new);
             self.ready.push_back((id, pass));
         }
@@ -195,13 +196,13 @@ fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, a
     }
 }
 
-fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, wall: Nanos, own: &Own) -> Pass {
+fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own: &Own) -> Pass {
     let (cursor, span) = match &reader.origin {
         Origin::File(file) => (Cursor::File(FileCursor::new(file.handle, at.offset())), Span::Bytes),
         Origin::Journal(journal) => {
             let start = match at {
                 Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),
-                _ => JournalStart::At(earliest_start(reader), wall),
+                _ => JournalStart::At(earliest_start(reader), now.wall),
             };
             let mut cursor = JournalCursor::new(&journal.directories, selectors(reader), start);
             cursor.spare(own.clone());
@@ -214,6 +215,7 @@ fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, wall: Nanos, o
         cursor,
         at,
         state: PassState::Ready,
+        busy_since: now.mono,
         identities: reader.sources.iter().map(|_| Identity::new(span)).collect(),
         branches: Vec::new(),
         targets: TargetSet::default(),

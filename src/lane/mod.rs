@@ -84,7 +84,12 @@ impl LaneHandle {
 #[derive(Clone, Copy, Debug)]
 enum Awaiting {
     Opening,
-    Pass { reader: u32, pass: u32 },
+    /// `pooled`: the buffer it reads into is a chunk of the pool.
+    Pass {
+        reader: u32,
+        pass: u32,
+        pooled: bool,
+    },
 }
 
 /// Who looks through a watch.
@@ -123,6 +128,8 @@ pub struct Lane<R, P> {
     checkpoint: Checkpoint,
     discovery: Discovery,
     opening: BTreeMap<Token, Opening>,
+    /// Files whose head is to be read as soon as fewer are being opened.
+    unopened: VecDeque<Opening>,
     awaiting: HashMap<Token, Awaiting>,
     watching: HashMap<Watch, Watching>,
     next_token: u64,
@@ -163,6 +170,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             checkpoint,
             discovery: Discovery::default(),
             opening: BTreeMap::new(),
+            unopened: VecDeque::new(),
             awaiting: HashMap::new(),
             watching: HashMap::new(),
             next_token: 0,
@@ -194,6 +202,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.ring.reap(wait, &mut self.happened)?;
         self.now = self.ring.now();
         self.settle_completions();
+        self.open_more();
         self.settle_verdicts();
         if self.obey() == Turn::Halted {
             self.halt();
@@ -208,7 +217,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.remember();
         self.checkpoint.write(&mut self.ring);
         if self.checkpoint.lets_go(self.now.mono) {
-            self.batches.hand_over(&mut self.port, &self.targets);
+            self.batches.hand_over(&mut self.port, &mut self.targets);
         }
         self.report();
         Ok(Turn::Again)
@@ -265,7 +274,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         };
         let settled =
             self.readers.values().all(|reader| rest(reader) && reader.flows.iter().all(|flow| flow.is_settled()));
-        settled && self.batches.is_idle() && self.opening.is_empty() && self.orders.is_empty()
+        settled && self.batches.is_idle() && self.openings().next().is_none() && self.orders.is_empty()
     }
 
     /// Bytes carried since the lane began, look-back included.
@@ -304,7 +313,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     fn trouble(&mut self, text: String) {
-        if self.troubles.back() == Some(&text) {
+        if self.troubles.contains(&text) {
             return;
         }
         self.log(&text);

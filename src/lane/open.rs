@@ -3,17 +3,17 @@
 //! The head must be read before a file can be told from another, and finding `startAt` takes a few reads more. None of
 //! them may stall the lane, so an opening is a small state that waits for its reads like a pass does.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Awaiting, Lane,
-    checkpoint::{Content, Key},
-    identity::Marks,
-    reader::{FileOrigin, Origin, Reader, Source, Tail},
+    checkpoint::Content,
+    identity::{Marks, marks_key},
+    reader::{FileOrigin, Limit, Origin, Reader, Source, Tail},
 };
 use crate::{
     decode::Decoder,
-    limits::{DRAINING_READERS_MAX, FINGERPRINT_BYTES, OPENING_MAX, READERS_MAX, SEEK_BYTES},
+    limits::{DRAINING_READERS_MAX, FINGERPRINT_BYTES, OPENING_MAX, READ_RETRY, READERS_MAX, SEEK_BYTES},
     model::{FileIdentity, Hint, ObjectId, Position, ReaderKey},
     orders::Port,
     plan::{Format, SourcePlan, StartAt},
@@ -43,11 +43,18 @@ pub struct Opening {
     partial: Vec<u8>,
     head: Option<Head>,
     seek: Option<Seek>,
+    /// It could not be read: tried again then, and nobody waits for it any more.
+    postponed: Option<Duration>,
 }
 
 impl Opening {
     pub fn is(&self, source: ObjectId, meta: &Meta) -> bool {
         self.begin.source.id == source && self.meta.device == meta.device && self.meta.inode == meta.inode
+    }
+
+    /// What it holds is not known yet, and will be soon.
+    pub fn is_awaited(&self) -> bool {
+        self.postponed.is_none()
     }
 
     pub fn reader(&self) -> u32 {
@@ -78,14 +85,15 @@ impl Opening {
 impl<R: Ring, P: Port> Lane<R, P> {
     /// Begins to open a file; the number its reader will have, or `None` if it cannot be opened now.
     pub(super) fn open(&mut self, begin: Begin) -> Option<u32> {
-        let drained = self.readers.values().filter(|reader| reader.file().is_some_and(|file| file.draining)).count();
-        if self.readers.len() + self.opening.len() >= READERS_MAX || (begin.draining && drained >= DRAINING_READERS_MAX)
+        let is_draining = |reader: &Reader| reader.file().is_some_and(|file| file.draining);
+        let is_crowded = |all: &BTreeMap<u32, Box<Reader>>| {
+            all.values().filter(|reader| is_draining(reader)).count() >= DRAINING_READERS_MAX
+        };
+        if self.readers.len() + self.opening.len() + self.unopened.len() >= READERS_MAX
+            || (begin.draining && is_crowded(&self.readers))
         {
-            self.trouble(format!("{}: not read: {READERS_MAX} files are being read already", begin.path.display()));
-            return None;
-        }
-        if self.opening.len() >= OPENING_MAX {
-            self.discovery.soon();
+            let source = &begin.source.name;
+            self.trouble(format!("source {source}: some files wait: {READERS_MAX} are being read already"));
             return None;
         }
         let opened = self.ring.open(&begin.path).and_then(|handle| Ok((handle, self.ring.stat(handle)?)));
@@ -99,8 +107,35 @@ impl<R: Ring, P: Port> Lane<R, P> {
         };
         self.next_reader += 1;
         let reader = self.next_reader;
-        self.advance(Opening { reader, begin, handle, meta, partial: Vec::new(), head: None, seek: None });
+        // In the order in which they were found: what is to be read first is opened first.
+        let opening =
+            Opening { reader, begin, handle, meta, partial: Vec::new(), head: None, seek: None, postponed: None };
+        self.unopened.push_back(opening);
+        self.open_more();
         Some(reader)
+    }
+
+    /// Goes on with files whose turn to be opened has come.
+    pub(super) fn open_more(&mut self) {
+        let now = self.now.mono;
+        let is_due = |opening: &Opening| opening.postponed.is_none_or(|until| until <= now);
+        while self.opening.len() < OPENING_MAX
+            && let Some(at) = self.unopened.iter().position(is_due)
+            && let Some(opening) = self.unopened.remove(at)
+        {
+            self.advance(opening);
+        }
+    }
+
+    /// A file that could not be read keeps its place and its orders.
+    fn postpone(&mut self, mut opening: Opening) {
+        opening.postponed = Some(self.now.mono + READ_RETRY);
+        self.unopened.push_back(opening);
+    }
+
+    /// Files found and not known well enough yet to be readers.
+    pub(super) fn openings(&self) -> impl Iterator<Item = &Opening> {
+        self.opening.values().chain(&self.unopened)
     }
 
     /// Takes the read an opening waited for.
@@ -112,17 +147,16 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 self.advance(opening);
             }
             (Err(error), _) => {
-                self.trouble(format!("{}: {error}", opening.begin.path.display()));
-                self.ring.close(opening.handle);
-                self.discovery.soon();
+                self.trouble(format!("{}: {error}; trying again", opening.begin.path.display()));
+                self.postpone(opening);
             }
             (Ok(_), None) => self.advance(opening),
         }
     }
 
-    /// Whether a reader is still being opened.
+    /// Whether a reader is still being opened, and worth waiting for.
     pub(super) fn is_opening(&self, reader: u32) -> bool {
-        self.opening.values().any(|opening| opening.reader == reader)
+        self.openings().any(|opening| opening.reader == reader && opening.is_awaited())
     }
 
     /// Reads what is in memory, waits for what is not, and makes the reader when all is known.
@@ -139,14 +173,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
                         return;
                     }
                     self.awaiting.remove(&token);
-                    self.ring.close(opening.handle);
-                    self.discovery.soon();
-                    return;
+                    return self.postpone(opening);
                 }
                 Err(error) => {
-                    self.trouble(format!("{}: {error}", opening.begin.path.display()));
-                    self.ring.close(opening.handle);
-                    return;
+                    self.trouble(format!("{}: {error}; trying again", opening.begin.path.display()));
+                    return self.postpone(opening);
                 }
             }
         }
@@ -199,8 +230,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         {
             self.checkpoint.rename(ReaderKey::File(known), key);
         }
-        let marks = match self.checkpoint.content(&Key { reader: key, source: ObjectId(0), target: ObjectId(0) }) {
-            Some(Content::Reader { marks }) => Marks::new(marks.clone()),
+        let marks = match self.checkpoint.content(&marks_key(key, begin.source.id)) {
+            Some(Content::Reader { marks, marked }) => Marks::new(marks.clone(), *marked),
             _ => Marks::default(),
         };
         let seen = self.checkpoint.knows(&key);
@@ -219,30 +250,32 @@ impl<R: Ring, P: Port> Lane<R, P> {
             after: begin.after,
             head_short: head.is_short(),
         };
+        let limit = limit.map(|time| Limit { time, end: meta.size });
         let sources = vec![Source::new(&begin.source, limit)];
         let mut reader = Reader::new(id, key, Origin::File(origin), sources, Position::file(start), marks);
         reader.next_pass = 0;
         self.readers.insert(id, Box::new(reader));
         self.update_flows(id);
-        self.mend_truncated(id);
+        let furthest = self.readers.get(&id).and_then(|reader| reader.flows.iter().map(|f| f.settled().offset()).max());
+        if furthest.is_some_and(|furthest| furthest > meta.size) {
+            self.mend_truncated(id, furthest.unwrap_or_default());
+        }
     }
 
-    /// A file that is shorter than it was read was truncated: what it holds now is read from its beginning.
-    pub(super) fn mend_truncated(&mut self, id: u32) {
+    /// A file that is shorter than it was (`known` bytes) was truncated: what it holds now is read from its beginning.
+    pub(super) fn mend_truncated(&mut self, id: u32, known: u64) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let path = reader.path();
-        let Some(size) = reader.file().map(|file| file.size) else { return };
-        let heads = reader.passes.iter().map(|pass| pass.at.offset());
-        let furthest = heads.chain(reader.flows.iter().map(|flow| flow.settled().offset())).max().unwrap_or_default();
-        if furthest <= size {
-            return;
-        }
+        let Some(file) = reader.file_mut() else { return };
+        // It has another head now, and is to be known by that.
+        file.head_short = true;
+        let size = file.size;
         reader.unattributed += 1;
         reader.start = Position::file(0);
         reader.marks = Marks::default();
         reader.marks_dirty = true;
         reader.regroup = true;
         self.restart_flows(id);
-        self.trouble(format!("{path}: truncated from {furthest} to {size} bytes; read again from its beginning"));
+        self.trouble(format!("{path}: truncated from {known} to {size} bytes; read again from its beginning"));
     }
 }

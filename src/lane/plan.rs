@@ -14,7 +14,7 @@ use super::{
     flow::{Flow, FlowState},
     group::selectors,
     identity::{Identity, Marks, Span},
-    reader::{Cursor, JournalOrigin, Origin, Reader, Source, reached},
+    reader::{Cursor, JournalOrigin, Limit, Origin, Reader, Source, reached},
     stream::Streams,
 };
 use crate::{
@@ -32,8 +32,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
     pub(super) fn apply(&mut self, plan: Arc<Plan>) {
         self.seal_all();
         self.targets.apply(&plan);
-        self.plan = plan;
-        self.close_targets();
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.close_targets(&before);
         self.update_files();
         self.update_journals();
         self.batches.close_all();
@@ -61,34 +61,33 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// Ends the flows of targets that are no longer in the plan.
-    fn close_targets(&mut self) {
-        let gone: Vec<(u8, String)> = (self.targets.iter())
-            .filter(|(_, target)| self.plan.target(target.plan.id).is_none())
-            .map(|(bit, target)| (bit, target.plan.name.clone()))
-            .collect();
+    fn close_targets(&mut self, before: &Plan) {
         let forget = self.absent_is_deleted();
-        for (bit, name) in gone {
-            let mut closed = Totals::default();
-            let mut outstanding = 0;
-            for reader in self.readers.values_mut() {
-                let key = reader.key;
-                for flow in reader.flows.extract_if(.., |flow| flow.bit == bit) {
-                    closed.add(flow.totals());
-                    outstanding += flow.in_flight();
-                    if forget {
-                        self.checkpoint.forget(&Key { reader: key, source: flow.source, target: flow.target });
-                    }
+        let mut closed: BTreeMap<ObjectId, (Totals, u64)> = BTreeMap::new();
+        for reader in self.readers.values_mut() {
+            // By identity, not by bit: that of a target with nothing in flight is somebody else's by now.
+            for flow in reader.flows.extract_if(.., |flow| self.plan.target(flow.target).is_none()) {
+                let (totals, outstanding) = closed.entry(flow.target).or_default();
+                totals.add(flow.totals());
+                *outstanding += flow.in_flight();
+                let key = Key { reader: reader.key, source: flow.source, target: flow.target };
+                if forget {
+                    self.checkpoint.forget(&key);
+                } else {
+                    let (position, totals, newest) = (flow.settled(), *flow.totals(), flow.newest());
+                    self.checkpoint.put(key, Content::Flow { position, totals, newest });
                 }
                 reader.regroup = true;
             }
-            if closed.read > 0 || outstanding > 0 {
-                tracing::info!(
-                    target = name,
-                    delivered = closed.delivered,
-                    dropped_target_deleted = outstanding,
-                    "target deleted, its ledger is closed"
-                );
-            }
+        }
+        for (target, (totals, outstanding)) in closed.into_iter().filter(|_| forget) {
+            let name = before.target(target).map_or("?", |target| target.name.as_str());
+            tracing::info!(
+                target = name,
+                delivered = totals.delivered,
+                dropped_target_deleted = outstanding,
+                "target deleted, its ledger is closed"
+            );
         }
     }
 
@@ -154,7 +153,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             plans.iter().map(|plan| old.iter().position(|source| source.plan.id == plan.id)).collect();
         let not_before = |at: &Option<usize>, plan: &SourcePlan| match at {
             Some(at) => old[*at].not_before,
-            None => not_before(plan, wall),
+            None => journal_limit(plan, wall),
         };
         reader.sources = plans.iter().zip(&order).map(|(plan, at)| Source::new(plan, not_before(at, plan))).collect();
         reader.sources.truncate(JOURNAL_SOURCES_MAX);
@@ -183,8 +182,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.next_reader += 1;
         let id = self.next_reader;
         let fresh = |plan: &SourcePlan| !self.checkpoint.slots().any(|slot| slot.key.source == plan.id);
-        let sources =
-            plans.iter().map(|plan| Source::new(plan, fresh(plan).then(|| not_before(plan, wall)).flatten())).collect();
+        let sources = plans
+            .iter()
+            .map(|plan| Source::new(plan, fresh(plan).then(|| journal_limit(plan, wall)).flatten()))
+            .collect();
         let origin = JournalOrigin { directories, watches: Vec::new(), next_look: self.now.mono };
         let start = Position::Journal(JournalPosition::default());
         let reader = Reader::new(id, key, Origin::Journal(origin), sources, start, Marks::default());
@@ -288,6 +289,11 @@ pub(super) fn not_before(source: &SourcePlan, wall: Nanos) -> Option<Nanos> {
     }
 }
 
+/// What `startAt` leaves out of a journal a source has never read.
+fn journal_limit(source: &SourcePlan, wall: Nanos) -> Option<Limit> {
+    not_before(source, wall).map(|time| Limit { time, end: u64::MAX })
+}
+
 /// What tells one journal from another.
 fn directory_key(directories: &[PathBuf]) -> u64 {
     let mut joined = Vec::new();
@@ -299,7 +305,7 @@ fn directory_key(directories: &[PathBuf]) -> u64 {
 }
 
 impl Source {
-    pub fn new(plan: &Arc<SourcePlan>, not_before: Option<Nanos>) -> Self {
+    pub fn new(plan: &Arc<SourcePlan>, not_before: Option<Limit>) -> Self {
         Self { plan: Arc::clone(plan), decoder: Decoder::new(plan.format), streams: [None; Level::COUNT], not_before }
     }
 }

@@ -29,6 +29,11 @@ impl Pool {
         self.spare.push(chunk);
     }
 
+    /// All chunks are lent: who holds one without need gives it back.
+    pub fn is_exhausted(&self) -> bool {
+        self.spare.is_empty() && self.made == CHUNKS_MAX
+    }
+
     /// Chunks lent and not given back.
     pub fn lent(&self) -> usize {
         self.made - self.spare.len()

@@ -8,14 +8,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     batch_set::OpenIndex,
-    flow::Flow,
-    identity::{Identity, Marks},
+    flow::{Flow, FlowState},
+    identity::{Identity, Marks, Span, Stamp},
+    pool::Pool,
     target::TargetSet,
 };
 use crate::{
     batch::Shape,
     decode::Decoder,
-    model::{JournalPosition, Level, Nanos, ObjectId, Position, ReaderKey},
+    model::{JournalPosition, Level, Nanos, ObjectId, Position, ReaderKey, Record},
     plan::SourcePlan,
     ring::{Handle, Token, Watch},
     source::{
@@ -93,8 +94,25 @@ pub struct Source {
     pub decoder: Decoder,
     /// Lane-wide stream numbers by level, given at first use.
     pub streams: [Option<u32>; Level::COUNT],
-    /// Lines older than this, before the first that is not, were there before `startAt`.
-    pub not_before: Option<Nanos>,
+    /// Until the first line that `startAt` means.
+    pub not_before: Option<Limit>,
+}
+
+/// What `startAt` leaves out of a reader that was never seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Lines older than this, before the first that is not, are not meant.
+    pub time: Nanos,
+    /// Lines that end behind this offset were written since and are meant, whatever they say; of a journal none.
+    pub end: u64,
+}
+
+impl Limit {
+    /// Whether a record is left out. The journal's own time counts first: what a line says of itself may be anything.
+    pub fn leaves_out(&self, record: &Record<'_>, stamp: Stamp) -> bool {
+        let is_old = stamp.marked || record.hint.time.unwrap_or(stamp.time) < self.time;
+        is_old && record.end.offset() <= self.end
+    }
 }
 
 /// What a pass walks with.
@@ -128,6 +146,8 @@ pub struct Pass {
     /// Everything before it has been carried.
     pub at: Position,
     pub state: PassState,
+    /// Since when it has had something to read.
+    pub busy_since: Duration,
     /// By source index.
     pub identities: Vec<Identity>,
     pub branches: Vec<Branch>,
@@ -214,10 +234,76 @@ impl Reader {
         }
     }
 
+    /// Nothing has come for a while: what its passes remember of the lines before is forgotten, since thousands of
+    /// quiet files remember more than the lane may hold. The look-back reads it again when something comes.
+    pub fn lie_down(&mut self) {
+        let Origin::File(file) = &self.origin else { return };
+        for pass in self.passes.iter_mut().filter(|pass| matches!(pass.state, PassState::Idle { .. })) {
+            pass.cursor = Cursor::File(FileCursor::new(file.handle, pass.at.offset()));
+            pass.identities.iter_mut().for_each(|identity| *identity = Identity::new(Span::Bytes));
+        }
+    }
+
+    /// What of a file may have been sent and may be sent again, as byte ranges.
+    pub fn sent(&self) -> Vec<(u64, u64)> {
+        let end = |flow: &Flow| match flow.state {
+            FlowState::Reading { pass } => {
+                self.passes.iter().find(|other| other.id == pass).map(|pass| pass.at.offset())
+            }
+            FlowState::Waiting | FlowState::Parked => None,
+        };
+        let range = |flow: &Flow| (flow.settled().offset(), flow.head().offset().max(end(flow).unwrap_or_default()));
+        self.flows.iter().map(range).collect()
+    }
+
     /// Whether a pass that serves one of `targets` has something left to read.
     pub fn is_behind(&self, targets: TargetSet) -> bool {
-        let busy = |pass: &Pass| !matches!(pass.state, PassState::Idle { .. }) && pass.targets.intersects(targets);
+        // One that cannot be read must not stop what came after it.
+        let rests = |state| matches!(state, PassState::Idle { .. } | PassState::Failed { .. });
+        let busy = |pass: &Pass| !rests(pass.state) && pass.targets.intersects(targets);
         self.passes.iter().any(busy)
+    }
+}
+
+impl Pass {
+    /// There is something to read again.
+    pub fn wake(&mut self, now: Duration) {
+        self.state = PassState::Ready;
+        self.busy_since = now;
+    }
+
+    /// Whether a read is under way that will make it ready again.
+    pub fn is_waiting(&self) -> bool {
+        match &self.cursor {
+            Cursor::File(cursor) => cursor.is_waiting(),
+            // Has windows of its own, and says so only when it waits.
+            Cursor::Journal(_) => true,
+        }
+    }
+
+    /// Whether it can read without another chunk of the pool.
+    pub fn has_chunk(&self) -> bool {
+        match &self.cursor {
+            Cursor::File(cursor) => cursor.has_chunk(),
+            Cursor::Journal(_) => true,
+        }
+    }
+
+    /// Gives its chunk back; what is left in it is read again.
+    pub fn put_down(&mut self, pool: &mut Pool) {
+        if let Cursor::File(cursor) = &mut self.cursor
+            && let Some(chunk) = cursor.take_chunk()
+        {
+            pool.give_back(chunk);
+        }
+    }
+}
+
+impl Branch {
+    /// Whether lines read in this branch of pass `pass` are read for `flow`. One that was rewound since (a batch came
+    /// back) is not: its position must not move over what it reads again.
+    pub fn serves(&self, pass: u32, flow: &Flow) -> bool {
+        flow.source == self.id && self.targets.contains(flow.bit) && flow.state == FlowState::Reading { pass }
     }
 }
 

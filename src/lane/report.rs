@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::{
     Lane,
     checkpoint::Content,
-    flow::FlowState,
-    reader::{Cursor, Origin, PassState, Reader},
+    flow::{Flow, FlowState},
+    reader::{Cursor, Origin, Pass, PassState, Reader},
 };
 use crate::{
     limits::REPORT_INTERVAL,
@@ -26,8 +26,8 @@ struct Sum {
     in_flight: u64,
     newest: Nanos,
     last_delivered: Option<Nanos>,
-    /// Time of the newest line settled by a flow that is behind.
-    behind_since: Option<Nanos>,
+    /// Nanoseconds the flow that is furthest behind is behind.
+    behind: i64,
     waiting: Option<String>,
 }
 
@@ -76,10 +76,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 let sum = sums.entry((flow.source, flow.target)).or_default();
                 sum.in_flight += flow.in_flight();
                 sum.last_delivered = sum.last_delivered.max(flow.last_delivered);
-                if flow.in_flight() > 0 || is_behind(reader, flow.state) {
-                    let since = if flow.newest() == Nanos::default() { self.now.wall } else { flow.newest() };
-                    sum.behind_since = Some(sum.behind_since.map_or(since, |known| known.min(since)));
-                }
+                sum.behind = sum.behind.max(self.behind(reader, flow));
                 if let Some(starved) = self.targets.get(flow.bit).and_then(|target| target.starved_since) {
                     let waited = self.now.mono.saturating_sub(starved).as_secs();
                     sum.waiting = Some(format!("no credit since {waited} s"));
@@ -89,29 +86,32 @@ impl<R: Ring, P: Port> Lane<R, P> {
         sums.into_iter().filter_map(|((source, target), sum)| self.flow_report(source, target, sum)).collect()
     }
 
+    /// How many nanoseconds a flow is behind: the age of the oldest line under way, else for how long there has been
+    /// something to read. Never the time since the last line: who has been quiet for a day is not a day behind.
+    fn behind(&self, reader: &Reader, flow: &Flow) -> i64 {
+        if let Some(since) = flow.waits_since() {
+            return self.now.wall.0.saturating_sub(since.0).max(0);
+        }
+        let FlowState::Reading { pass } = flow.state else { return 0 };
+        let busy = |pass: &&Pass| !matches!(pass.state, PassState::Idle { .. });
+        let pass = reader.passes.iter().find(|other| other.id == pass).filter(busy);
+        pass.map_or(0, |pass| self.now.mono.saturating_sub(pass.busy_since).as_nanos() as i64)
+    }
+
     fn flow_report(&self, source: ObjectId, target: ObjectId, sum: Sum) -> Option<FlowReport> {
-        let behind = sum.behind_since.map_or(0, |since| self.now.wall.0.saturating_sub(since.0).max(0));
+        // What other lanes carry stands in our checkpoint as well, as it was when we started.
+        let plan = self.plan.source(source).filter(|plan| self.is_mine(plan))?;
         Some(FlowReport {
             source,
-            source_name: self.plan.source(source)?.name.clone(),
+            source_name: plan.name.clone(),
             target,
             target_name: self.plan.target(target)?.name.clone(),
             totals: sum.totals,
             in_flight: sum.in_flight,
-            lag_seconds: behind as f64 / 1e9,
+            lag_seconds: sum.behind as f64 / 1e9,
             last_delivered: sum.last_delivered,
             waiting: sum.waiting,
         })
-    }
-}
-
-fn is_behind(reader: &Reader, state: FlowState) -> bool {
-    match state {
-        FlowState::Reading { pass } => {
-            reader.passes.iter().any(|other| other.id == pass && !matches!(other.state, PassState::Idle { .. }))
-        }
-        FlowState::Waiting => true,
-        FlowState::Parked => false,
     }
 }
 

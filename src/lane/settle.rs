@@ -4,6 +4,7 @@ use super::{
     Awaiting, Lane, Watching,
     checkpoint::{Content, Key, PERSIST_TOKEN},
     flow::FlowState,
+    identity::marks_key,
     reader::{Cursor, PassState},
 };
 use crate::{
@@ -38,7 +39,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 self.awaiting.remove(&token);
                 self.opening_read(token, result, buf);
             }
-            Some(Awaiting::Pass { reader, pass }) => {
+            Some(Awaiting::Pass { reader, pass, pooled }) => {
                 let found = self.readers.get_mut(&reader).and_then(|reader| reader.pass_mut(pass));
                 match found {
                     Some(pass) => {
@@ -52,7 +53,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
                     // The pass ended while its read was under way: only now is the buffer ours again.
                     None => {
                         self.awaiting.remove(&token);
-                        self.pool.give_back(buf);
+                        if pooled {
+                            self.pool.give_back(buf);
+                        }
                     }
                 }
             }
@@ -113,11 +116,16 @@ impl<R: Ring, P: Port> Lane<R, P> {
             let settled = reader.flows.iter().map(|flow| flow.settled().offset()).min();
             if reader.file().is_some() && !reader.marks.as_slice().is_empty() {
                 reader.marks_dirty |= settled.is_some_and(|settled| reader.marks.settle(settled));
+                if reader.marks.are_crowded() {
+                    reader.marks_dirty |= reader.marks.thin(&reader.sent());
+                }
             }
             let key = reader.key;
             if std::mem::take(&mut reader.marks_dirty) {
-                let key = Key { reader: key, source: ObjectId(0), target: ObjectId(0) };
-                full |= !self.checkpoint.put(key, Content::Reader { marks: reader.marks.as_slice().to_vec() });
+                let source = reader.sources.first().map_or(ObjectId(0), |source| source.plan.id);
+                let key = marks_key(key, source);
+                let (marks, marked) = (reader.marks.as_slice().to_vec(), reader.marks.marked());
+                full |= !self.checkpoint.put(key, Content::Reader { marks, marked });
             }
             for flow in reader.flows.iter_mut().filter(|flow| flow.dirty) {
                 flow.dirty = false;

@@ -62,23 +62,22 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let now = self.now.mono;
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let Some(file) = reader.file_mut() else { return };
-        let shrunk = meta.size < file.size;
-        file.size = meta.size;
+        let known = std::mem::replace(&mut file.size, meta.size);
         let hot = Tail::Hot { grew: now };
         if let Tail::Idle { watch: Some(watch) } = std::mem::replace(&mut file.tail, hot) {
             self.watching.remove(&watch);
             self.ring.unwatch(watch);
         }
-        let head_short = file.head_short;
         for pass in reader.passes.iter_mut() {
             if matches!(pass.state, PassState::Idle { size } if size != meta.size) {
-                pass.state = PassState::Ready;
+                pass.wake(now);
                 self.ready.push_back((id, pass.id));
             }
         }
-        if shrunk {
-            self.mend_truncated(id);
-        } else if head_short {
+        if meta.size < known {
+            self.mend_truncated(id, known);
+        }
+        if self.readers.get(&id).and_then(|reader| reader.file()).is_some_and(|file| file.head_short) {
             self.hash_head_anew(id, meta);
         }
     }
@@ -86,18 +85,36 @@ impl<R: Ring, P: Port> Lane<R, P> {
     fn not_grown(&mut self, id: u32) {
         let now = self.now.mono;
         let Some(file) = self.readers.get_mut(&id).and_then(|reader| reader.file_mut()) else { return };
-        let Tail::Hot { grew } = file.tail else { return };
+        let grew = match file.tail {
+            Tail::Hot { grew } => grew,
+            Tail::Idle { .. } if !file.draining => return,
+            // It was idle when it was rotated away: its quiet time begins now, or it would be held for ever.
+            Tail::Idle { watch } => {
+                file.tail = Tail::Hot { grew: now };
+                if let Some(watch) = watch {
+                    self.watching.remove(&watch);
+                    self.ring.unwatch(watch);
+                }
+                return;
+            }
+        };
         if file.draining {
             if now >= grew + ROTATED_QUIET {
                 self.finish(id);
             }
         } else if now >= grew + TAIL_IDLE {
             let (path, handle, size) = (file.path.clone(), file.handle, file.size);
-            // Without a watch (too many, no inotify) the file stays hot: costlier, never deaf.
-            let Ok(watch) = self.ring.watch(&path, WatchKind::ContentOnce) else { return };
+            let Ok(watch) = self.ring.watch(&path, WatchKind::ContentOnce) else {
+                // Without a watch (too many, no inotify) the file stays hot: costlier, never deaf. Asked again later.
+                file.tail = Tail::Hot { grew: now };
+                return;
+            };
             self.watching.insert(watch, Watching::Reader(id));
-            if let Some(file) = self.readers.get_mut(&id).and_then(|reader| reader.file_mut()) {
-                file.tail = Tail::Idle { watch: Some(watch) };
+            if let Some(reader) = self.readers.get_mut(&id) {
+                reader.lie_down();
+                if let Some(file) = reader.file_mut() {
+                    file.tail = Tail::Idle { watch: Some(watch) };
+                }
             }
             if let Ok(meta) = self.ring.stat(handle)
                 && meta.size != size
@@ -137,7 +154,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 cursor.changed();
             }
             if matches!(pass.state, PassState::Idle { .. }) {
-                pass.state = PassState::Ready;
+                pass.wake(next - JOURNAL_POLL);
                 self.ready.push_back((id, pass.id));
             }
         }

@@ -68,7 +68,10 @@ pub struct Target {
     pub plan: Arc<TargetPlan>,
     /// No longer in the plan: the bit is free once nothing is in flight.
     pub removed: bool,
+    /// Batches sealed for it and not settled.
     pub in_flight: usize,
+    /// Of these, how many were handed over.
+    pub with_port: usize,
     pub in_flight_bytes: usize,
     /// Since when it has had no credit.
     pub starved_since: Option<Duration>,
@@ -85,7 +88,7 @@ impl Target {
 
     /// Whether one more batch may be handed over: the verdict ring has room for so many.
     pub fn has_slot(&self) -> bool {
-        self.in_flight < BATCHES_IN_FLIGHT_MAX
+        self.with_port < BATCHES_IN_FLIGHT_MAX
     }
 }
 
@@ -109,28 +112,33 @@ impl Targets {
             }
         }
         for new in &plan.targets {
-            match self.bit(new.id).and_then(|bit| self.get_mut(bit)) {
-                Some(target) => target.plan = Arc::clone(new),
+            // One that comes back while something of it is in flight has its place still.
+            match self.slots.iter_mut().flatten().find(|target| target.plan.id == new.id) {
+                Some(target) => {
+                    target.plan = Arc::clone(new);
+                    target.removed = false;
+                }
                 None => self.insert(Arc::clone(new)),
             }
         }
     }
 
     fn insert(&mut self, plan: Arc<TargetPlan>) {
-        let target =
-            Target { plan, removed: false, in_flight: 0, in_flight_bytes: 0, starved_since: None, rests_until: None };
+        let target = Target {
+            plan,
+            removed: false,
+            in_flight: 0,
+            with_port: 0,
+            in_flight_bytes: 0,
+            starved_since: None,
+            rests_until: None,
+        };
         match self.slots.iter().position(Option::is_none) {
             Some(free) => self.slots[free] = Some(target),
             // More than the plan may hold only while removed ones are still in flight; those wait for the next plan.
             None if self.slots.len() < TARGETS_MAX => self.slots.push(Some(target)),
             None => {}
         }
-    }
-
-    /// The bit of a target that is in the plan.
-    pub fn bit(&self, id: ObjectId) -> Option<u8> {
-        let is_it = |slot: &Option<Target>| slot.as_ref().is_some_and(|target| target.plan.id == id && !target.removed);
-        self.slots.iter().position(is_it).map(|at| at as u8)
     }
 
     /// The bit of a target that has something in flight, removed ones included.
@@ -151,7 +159,7 @@ impl Targets {
         self.slots.iter().enumerate().filter_map(|(bit, slot)| slot.as_ref().map(|target| (bit as u8, target)))
     }
 
-    /// Counts a batch handed over.
+    /// Counts a batch sealed to be handed over.
     pub fn handed_over(&mut self, bit: u8, bytes: usize) {
         if let Some(target) = self.get_mut(bit) {
             target.in_flight += 1;
@@ -164,6 +172,7 @@ impl Targets {
         let Some(target) = self.get_mut(bit) else { return };
         debug_assert!(target.in_flight > 0 && target.in_flight_bytes >= bytes);
         target.in_flight = target.in_flight.saturating_sub(1);
+        target.with_port = target.with_port.saturating_sub(1);
         target.in_flight_bytes = target.in_flight_bytes.saturating_sub(bytes);
         if target.removed && target.in_flight == 0 {
             self.slots[usize::from(bit)] = None;

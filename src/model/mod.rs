@@ -8,7 +8,7 @@ pub mod record;
 
 pub use level::Level;
 pub use position::{FileIdentity, JournalPosition, Position, ReaderKey};
-pub use record::{Decoded, Field, Fields, Hint, Record, SourceMask};
+pub use record::{Decoded, Field, FieldName, Fields, FoundFields, Hint, Record, SourceMask};
 
 /// Nanoseconds since 1970-01-01T00:00:00Z. Covers 1678–2262, as Loki's own timestamps do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,6 +2,8 @@
 //!
 //! All of it borrows from the chunk or window it was read into; nothing is copied before the encoding.
 
+use smallvec::SmallVec;
+
 use super::{Level, Nanos, Position};
 use crate::limits::FIELDS_MAX;
 
@@ -44,34 +46,93 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
-/// The fields of one record, in the order found, at most `FIELDS_MAX`; further ones are left away.
-#[derive(Clone, Copy, Debug)]
+/// The fields of one record, in the order given, at most `FIELDS_MAX`; further ones are left away. It is made for every
+/// line: making it costs nothing and it never allocates, but it is large, so it is filled where it stands.
+#[derive(Clone, Debug, Default)]
 pub struct Fields<'a> {
-    items: [Field<'a>; FIELDS_MAX],
-    len: usize,
-}
-
-impl Default for Fields<'_> {
-    fn default() -> Self {
-        Self { items: [Field::default(); FIELDS_MAX], len: 0 }
-    }
+    items: SmallVec<[Field<'a>; FIELDS_MAX]>,
 }
 
 impl<'a> Fields<'a> {
     /// Adds a field; false when the list is full.
+    #[inline]
     pub fn push(&mut self, name: &'a str, value: &'a [u8]) -> bool {
-        let Some(slot) = self.items.get_mut(self.len) else { return false };
-        *slot = Field { name, value };
-        self.len += 1;
-        true
+        let fits = self.items.len() < FIELDS_MAX;
+        if fits {
+            self.items.push(Field { name, value });
+        }
+        fits
     }
 
+    #[inline]
     pub fn as_slice(&self) -> &[Field<'a>] {
-        &self.items[..self.len]
+        &self.items
+    }
+}
+
+/// The fields a decoder looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldName {
+    Logger,
+    Caller,
+    TraceId,
+    SpanId,
+    RequestId,
+}
+
+impl FieldName {
+    pub const ALL: [Self; 5] = [Self::Logger, Self::Caller, Self::TraceId, Self::SpanId, Self::RequestId];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logger => "logger",
+            Self::Caller => "caller",
+            Self::TraceId => "trace_id",
+            Self::SpanId => "span_id",
+            Self::RequestId => "request_id",
+        }
+    }
+}
+
+/// The values a decoder found, one place for each name: it is made and moved for every line, so it is no list with room
+/// for anything. An empty value is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FoundFields<'a> {
+    values: [&'a [u8]; FieldName::ALL.len()],
+}
+
+impl<'a> FoundFields<'a> {
+    /// Keeps `value` unless there is one already.
+    #[inline]
+    pub fn offer(&mut self, name: FieldName, value: &'a [u8]) {
+        let place = &mut self.values[name as usize];
+        if place.is_empty() {
+            *place = value;
+        }
     }
 
+    #[inline]
+    pub fn has(&self, name: FieldName) -> bool {
+        !self.values[name as usize].is_empty()
+    }
+
+    #[inline]
     pub fn find(&self, name: &str) -> Option<&'a [u8]> {
-        self.as_slice().iter().find(|field| field.name == name).map(|field| field.value)
+        let name = match name {
+            "logger" => FieldName::Logger,
+            "caller" => FieldName::Caller,
+            "trace_id" => FieldName::TraceId,
+            "span_id" => FieldName::SpanId,
+            "request_id" => FieldName::RequestId,
+            _ => return None,
+        };
+        Some(self.values[name as usize]).filter(|value| !value.is_empty())
+    }
+
+    /// All that have a value.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'a>> {
+        let fields = FieldName::ALL.map(|name| Field { name: name.as_str(), value: self.values[name as usize] });
+        fields.into_iter().filter(|field| !field.value.is_empty())
     }
 }
 
@@ -86,5 +147,32 @@ pub struct Decoded<'a> {
     /// The message within the frame; the whole frame when there is none apart.
     pub message: &'a [u8],
     /// Only fields worth sending as structured metadata (logger, caller, trace_id …).
-    pub fields: Fields<'a>,
+    pub fields: FoundFields<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn found_fields_go_by_their_names() {
+        for name in FieldName::ALL {
+            let mut found = FoundFields::default();
+            assert_eq!(found.find(name.as_str()), None);
+            found.offer(name, b"");
+            found.offer(name, b"first");
+            found.offer(name, b"second");
+            assert_eq!(found.find(name.as_str()), Some(&b"first"[..]));
+            assert!(found.has(name) && found.iter().eq([Field { name: name.as_str(), value: b"first" }]));
+        }
+        assert_eq!(FoundFields::default().find("level"), None);
+    }
+
+    #[test]
+    fn a_full_list_takes_no_more() {
+        let mut fields = Fields::default();
+        assert!((0..FIELDS_MAX).all(|_| fields.push("name", b"value")));
+        assert!(!fields.push("name", b"value"));
+        assert_eq!(fields.as_slice().len(), FIELDS_MAX);
+    }
 }

@@ -1,6 +1,9 @@
 //! What a source means once its document has been compiled.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use globset::{GlobMatcher, GlobSet};
 
@@ -37,6 +40,13 @@ pub struct FileInput {
     /// As written, absolute.
     pub paths: Vec<PathGlob>,
     pub exclude: GlobSet,
+}
+
+impl FileInput {
+    /// Whether a file of this path belongs to the source.
+    pub fn asks_for(&self, path: &Path) -> bool {
+        self.paths.iter().any(|glob| glob.matcher.is_match(path)) && !self.exclude.is_match(path)
+    }
 }
 
 /// One glob, split where its first wildcard stands.

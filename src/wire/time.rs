@@ -33,36 +33,92 @@ pub fn rfc3339_micros(time: Nanos) -> [u8; RFC3339_MICROS_BYTES] {
 /// `None` for anything else, above all for a time without an offset: whose clock it was nobody knows, and a guess would
 /// be hours wrong.
 pub fn parse_rfc3339(text: &[u8]) -> Option<Nanos> {
-    let (head, rest) = text.split_first_chunk::<19>()?;
-    let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T' | b't' | b' ', h0, h1, b':', i0, i1, b':', s0, s1] = *head
-    else {
+    let (date, rest) = text.split_first_chunk::<8>()?;
+    let (time, rest) = rest.split_first_chunk::<8>()?;
+    let ([b':', s0, s1], rest) = rest.split_first_chunk::<3>()? else { return None };
+    let years = DATE.pairs(*date)?;
+    let (year, month) = (u32::from(years[0]) * 100 + u32::from(years[2]), u32::from(years[5]));
+    let mut time = *time;
+    if !matches!(std::mem::replace(&mut time[2], b'T'), b'T' | b't' | b' ') {
         return None;
-    };
-    let year = two(y0, y1)? * 100 + two(y2, y3)?;
-    let (month, day) = (two(m0, m1)?, two(d0, d1)?);
-    let (hour, minute, second) = (two(h0, h1)?, two(i0, i1)?, two(s0, s1)?);
-    if !(1..=12).contains(&month) || !(1..=days_of_month(year, month)).contains(&day) {
+    }
+    let pairs = TIME.pairs(time)?;
+    let (day, hour, minute) = (u32::from(pairs[0]), u32::from(pairs[3]), u32::from(pairs[6]));
+    let second = two(*s0, *s1)?;
+    if !(1..=12).contains(&month) || day == 0 || (day > 28 && day > days_of_month(year, month)) {
         return None;
     }
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let (nanos, rest) = fraction(rest)?;
     let seconds = days_of(year, month, day) * SECONDS_PER_DAY + i64::from(hour * 3600 + minute * 60 + second);
+    if let Some(micros) = utc_micros(rest) {
+        return Nanos::new(seconds, micros * 1000);
+    }
+    let (nanos, rest) = fraction(rest)?;
     Nanos::new(seconds - offset_seconds(rest)?, nanos)
 }
 
-/// Nanoseconds of `.123` or `,123`, and what follows.
-fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
-    let Some((b'.' | b',', digits)) = text.split_first() else { return Some((0, text)) };
-    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if count == 0 {
-        return None;
+/// The microseconds of `.123456Z`, the commonest end; a shortcut for `fraction` and `offset_seconds`.
+#[inline]
+fn utc_micros(text: &[u8]) -> Option<u32> {
+    let pairs = MICROS.pairs(text.try_into().ok()?)?;
+    Some(u32::from(pairs[1]) * 10_000 + u32::from(pairs[3]) * 100 + u32::from(pairs[5]))
+}
+
+const DATE: Shape = Shape::of(*b"dddd-dd-");
+const TIME: Shape = Shape::of(*b"ddTdd:dd");
+const MICROS: Shape = Shape::of(*b".ddddddZ");
+
+/// Eight bytes that are read at once.
+struct Shape {
+    /// All bits of each byte that must be a digit.
+    digits: u64,
+    /// `0` where a digit must stand, and what must stand elsewhere.
+    zeros: u64,
+}
+
+impl Shape {
+    /// `picture` has a `d` where a digit must stand.
+    const fn of(picture: [u8; 8]) -> Self {
+        let (mut digits, mut zeros) = ([0; 8], picture);
+        let mut i = 0;
+        while i < 8 {
+            if picture[i] == b'd' {
+                (digits[i], zeros[i]) = (0xff, b'0');
+            }
+            i += 1;
+        }
+        Self { digits: u64::from_le_bytes(digits), zeros: u64::from_le_bytes(zeros) }
     }
-    let (fraction, rest) = digits.split_at(count);
-    let zeros = std::iter::repeat(&b'0');
-    let nanos = fraction.iter().chain(zeros).take(9).fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
-    Some((nanos, rest))
+
+    /// What each two neighbouring digits are worth, at the place of the first. `None` if `text` is not of this shape.
+    #[inline(always)]
+    const fn pairs(&self, text: [u8; 8]) -> Option<[u8; 8]> {
+        // Each byte's distance from what is expected: 0–9 of a digit, 0 of any other. Were one above 127, the next
+        // byte's could come out wrong, but then the answer is no already.
+        let values = u64::from_le_bytes(text) ^ self.zeros;
+        let above_nine = values.wrapping_add(u64::from_le_bytes([0x76; 8])) | values;
+        if above_nine & u64::from_le_bytes([0x80; 8]) != 0 || values & !self.digits != 0 {
+            return None;
+        }
+        Some((values * 10 + (values >> 8)).to_le_bytes())
+    }
+}
+
+/// Nanoseconds of `.123` or `,123`, and what follows.
+#[inline]
+fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
+    const POWERS: [u32; 10] = [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+    let Some((b'.' | b',', digits)) = text.split_first() else { return Some((0, text)) };
+    let (mut count, mut value) = (0, 0);
+    while let Some(digit) = digits.get(count).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+        if count < 9 {
+            value = value * 10 + u32::from(digit);
+        }
+        count += 1;
+    }
+    (count > 0).then(|| (value * POWERS[count.min(9)], &digits[count..]))
 }
 
 /// Seconds east of UTC.

@@ -1,5 +1,6 @@
 //! The commands of the binary: arguments in, library calls, a summary for people or as JSON.
 
+pub mod bench;
 pub mod generate;
 pub mod journal;
 pub mod sink;

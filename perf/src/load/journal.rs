@@ -123,7 +123,7 @@ mod tests {
             journal.push_entry(seq, &mut entry);
             let text = String::from_utf8(entry).unwrap();
             assert!(text.ends_with("\n\n") && text.contains(&format!("\"seq\":{seq}}}")));
-            assert!((22..26).contains(&text.lines().count()), "{text}");
+            assert!((22..=26).contains(&text.lines().count()), "{text}");
             assert!(text.contains(&format!("\nSYSLOG_IDENTIFIER={}\n", journal.identifier(seq))));
         }
         let first = (0..10_000).filter(|&seq| journal.identifier(seq) == "node-manager").count();

@@ -178,7 +178,11 @@ async fn push(shared: Arc<Watched<Shared>>, request: Request<Incoming>) -> Resul
         None => false,
     };
     let answer = take(&shared, auth, &parts.headers, &body);
-    if lose_answer { Err(Dropped) } else { Ok(finish(&shared, &answer, None)) }
+    if lose_answer {
+        shared.update(|shared| shared.store.counters.answers_lost += 1);
+        return Err(Dropped);
+    }
+    Ok(finish(&shared, &answer, None))
 }
 
 /// Everything between a whole body and the answer.

@@ -71,6 +71,8 @@ pub struct Counters {
     pub invalid_utf8: u64,
     /// Lines without a number, when numbers are verified.
     pub unnumbered: u64,
+    /// Pushes that were stored and, by a fault, never answered.
+    pub answers_lost: u64,
     /// Answers by status.
     pub answers: BTreeMap<u16, u64>,
     /// What became of the numbers, when they are verified.

@@ -10,7 +10,16 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::{io, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +37,8 @@ use crate::{
 
 /// Bytes taken from a session at once.
 const READ_BYTES: usize = 64 * 1024;
+/// The read rate of one who reads as fast as it comes.
+const UNLIMITED: u64 = u64::MAX;
 
 /// How a sink is set up.
 #[derive(Clone)]
@@ -72,6 +83,7 @@ impl SyslogOptions {
 pub struct SyslogSink {
     receiver: Receiver,
     shared: Arc<Watched<Store>>,
+    read_rate: Arc<AtomicU64>,
 }
 
 impl SyslogSink {
@@ -81,11 +93,18 @@ impl SyslogSink {
         let acceptor = options.tls.as_ref().map(ServerTls::acceptor).transpose()?;
         let shared = Arc::new(Watched::new(Store::new(options.keep, options.verify)));
         let state = Arc::clone(&shared);
-        let pace = Pace { framing: options.framing, read_rate: options.read_rate };
+        let read_rate = Arc::new(AtomicU64::new(options.read_rate.unwrap_or(UNLIMITED)));
+        let (framing, rate) = (options.framing, Arc::clone(&read_rate));
         let receiver = Receiver::start("syslog-sink", options.bind, options.recv_buffer, move |session| {
+            let pace = Pace { framing, read_rate: Arc::clone(&rate) };
             serve(session, acceptor.clone(), pace, Arc::clone(&state))
         })?;
-        Ok(Self { receiver, shared })
+        Ok(Self { receiver, shared, read_rate })
+    }
+
+    /// Bytes per second each session is read at from now on, at most; `None` = as fast as it comes.
+    pub fn set_read_rate(&self, rate: Option<u64>) {
+        self.read_rate.store(rate.unwrap_or(UNLIMITED), Ordering::Relaxed);
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -151,10 +170,21 @@ impl SyslogSink {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Pace {
     framing: Framing,
-    read_rate: Option<u64>,
+    read_rate: Arc<AtomicU64>,
+}
+
+impl Pace {
+    fn rate(&self) -> Option<u64> {
+        Some(self.read_rate.load(Ordering::Relaxed)).filter(|rate| *rate != UNLIMITED)
+    }
+
+    /// A slow reader takes small bites, 20 a second, so that the buffers before it stay full.
+    fn bite(&self) -> usize {
+        let of_rate = |rate: u64| usize::try_from(rate / 20).unwrap_or(READ_BYTES).clamp(1, READ_BYTES);
+        self.rate().map_or(READ_BYTES, of_rate)
+    }
 }
 
 async fn serve(session: Session, acceptor: Option<TlsAcceptor>, pace: Pace, shared: Arc<Watched<Store>>) {
@@ -173,12 +203,10 @@ async fn serve(session: Session, acceptor: Option<TlsAcceptor>, pace: Pace, shar
 
 async fn receive(mut stream: impl AsyncRead + Unpin, pace: Pace, shared: &Watched<Store>) {
     let mut deframer = Deframer::new(pace.framing);
-    // A slow reader takes small bites, 20 a second, so that the buffers before it stay full.
-    let bite =
-        pace.read_rate.map_or(READ_BYTES, |rate| usize::try_from(rate / 20).unwrap_or(READ_BYTES).clamp(1, READ_BYTES));
-    let mut buffer = vec![0; bite];
+    let mut buffer = vec![0; READ_BYTES];
     loop {
-        let bytes = match stream.read(&mut buffer).await {
+        let bite = pace.bite();
+        let bytes = match stream.read(&mut buffer[..bite]).await {
             Ok(0) | Err(_) => break,
             Ok(bytes) => bytes,
         };
@@ -193,7 +221,7 @@ async fn receive(mut stream: impl AsyncRead + Unpin, pace: Pace, shared: &Watche
         if framed.is_err() {
             return;
         }
-        if let Some(rate) = pace.read_rate {
+        if let Some(rate) = pace.rate() {
             tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)).await;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -208,9 +210,9 @@ fn check(text: &str, frame: &[u8]) -> Result<(), TestCaseError> {
         Some(message) => prop_assert_eq!(unescaped(found.message), message),
         None => prop_assert_eq!(found.message, frame),
     }
-    let fields: Vec<(String, String)> =
-        found.fields.as_slice().iter().map(|field| (field.name.to_owned(), unescaped(field.value))).collect();
-    prop_assert_eq!(fields, expected.fields);
+    let fields: BTreeSet<(String, String)> =
+        found.fields.iter().map(|field| (field.name.to_owned(), unescaped(field.value))).collect();
+    prop_assert_eq!(fields, expected.fields.into_iter().collect());
     Ok(())
 }
 

@@ -18,14 +18,14 @@ fn check(frame: &[u8]) -> Result<(), TestCaseError> {
         let found = Decoder::new(format).decode(frame, &hint);
         prop_assert!(found.parsed || found.message == frame);
         let range = frame.as_ptr_range();
-        for span in found.fields.as_slice().iter().map(|field| field.value).chain([found.message]) {
+        for span in found.fields.iter().map(|field| field.value).chain([found.message]) {
             let span = span.as_ptr_range();
             prop_assert!(range.start <= span.start && span.end <= range.end, "a span outside the frame");
         }
         // Nothing is remembered between frames, and nothing depends on the hint but a missing level.
         let again = Decoder::new(format).decode(frame, &Hint::default());
         prop_assert_eq!((again.parsed, again.time, again.message), (found.parsed, found.time, found.message));
-        prop_assert_eq!(again.fields.as_slice(), found.fields.as_slice());
+        prop_assert_eq!(again.fields, found.fields);
         prop_assert!(again.level == found.level || (again.level, found.level) == (Level::Unknown, Level::Warn));
     }
     Ok(())

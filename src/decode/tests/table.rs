@@ -32,6 +32,6 @@ fn told(found: &Decoded<'_>, frame: &str) -> Vec<String> {
     if found.message != frame.as_bytes() {
         told.push(format!("message {}", text(found.message)).trim_end().to_owned());
     }
-    told.extend(found.fields.as_slice().iter().map(|field| format!("{} {}", field.name, text(field.value))));
+    told.extend(found.fields.iter().map(|field| format!("{} {}", field.name, text(field.value))));
     told
 }

@@ -123,7 +123,12 @@ impl Checkpoint {
 
     /// Remembers `content` under `key`; written by the next `write`. False: all slots are taken.
     pub fn put(&mut self, key: Key, content: Content) -> bool {
-        let at = match self.index.get(&key) {
+        self.sequence += 1;
+        self.place(Slot { sequence: self.sequence, key, content })
+    }
+
+    fn place(&mut self, slot: Slot) -> bool {
+        let at = match self.index.get(&slot.key) {
             Some(at) => *at,
             None => {
                 let at = match self.free.pop() {
@@ -134,12 +139,11 @@ impl Checkpoint {
                     }
                     None => return false,
                 };
-                self.index.insert(key, at);
+                self.index.insert(slot.key, at);
                 at
             }
         };
-        self.sequence += 1;
-        self.slots[at] = Some(Slot { sequence: self.sequence, key, content });
+        self.slots[at] = Some(slot);
         self.mark(at);
         true
     }
@@ -186,8 +190,8 @@ impl Checkpoint {
         }
     }
 
-    /// Whether what relies on the last `write` may leave: it is written, or has been impossible to write for so long that
-    /// lines matter more than that a resend after a crash is identical.
+    /// Whether what relies on the last `write` may leave: it is written, or has been impossible to write for so long
+    /// that lines matter more than that a resend after a crash is identical.
     pub fn lets_go(&self, now: Duration) -> bool {
         self.failing_since.is_none_or(|since| now >= since + CHECKPOINT_HOLD)
     }
@@ -262,12 +266,13 @@ impl Checkpoint {
         self.gone = (0..self.slots.len()).filter(|at| gone(&self.slots[*at])).map(|at| (at, false)).collect();
     }
 
-    /// Takes a record of another file if it is newer than what is known.
+    /// Takes a record of another file if it is newer than what is known. It stays as old as it is: a lane that holds a
+    /// copy must not outbid the one that goes on with it.
     fn adopt(&mut self, slot: Slot) {
         let known = self.index.get(&slot.key).and_then(|at| self.slots[*at].as_ref()).map(|slot| slot.sequence);
         self.sequence = self.sequence.max(slot.sequence);
         if known.is_none_or(|known| known < slot.sequence) {
-            self.put(slot.key, slot.content);
+            self.place(slot);
         }
     }
 

@@ -5,7 +5,7 @@
 //!  16 reader key: device, inode, generation u64, head bytes u32 (+4), head hash u64   |   directory u64
 //!  56 source u64   64 target u64
 //!  72 flow: position kind u8 (+7), position 120 B | totals 10 × u64 | newest time i64
-//!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX
+//!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64
 //! 508 crc32 of all before
 //! ```
 //! Little endian. A slot that does not check is as if it were not there.
@@ -22,13 +22,14 @@ const CRC_AT: usize = SLOT_BYTES - 4;
 const BODY_AT: usize = 72;
 const TOTALS_AT: usize = BODY_AT + 8 + 120;
 const NEWEST_AT: usize = TOTALS_AT + 7 * 8 + DropReason::COUNT * 8;
+const MARKED_AT: usize = BODY_AT + 8 + TIME_MARKS_MAX * 16;
 
 const _: () = {
     assert!(NEWEST_AT + 8 <= CRC_AT);
-    assert!(BODY_AT + 8 + TIME_MARKS_MAX * 16 <= CRC_AT);
+    assert!(MARKED_AT + 8 <= CRC_AT);
 };
 
-/// Whose record it is. Reader records have source and target 0.
+/// Whose record it is. Reader records have target 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub reader: ReaderKey,
@@ -47,6 +48,8 @@ pub enum Content {
     },
     Reader {
         marks: Vec<(u64, Nanos)>,
+        /// The last place a mark was used for.
+        marked: u64,
     },
     /// The key was forgotten: an older record in another file does not count any more.
     Gone,
@@ -97,13 +100,15 @@ impl Slot {
                 at.at = NEWEST_AT;
                 at.u64(newest.0 as u64);
             }
-            Content::Reader { marks } => {
+            Content::Reader { marks, marked } => {
                 let marks = &marks[..marks.len().min(TIME_MARKS_MAX)];
                 at.u64(marks.len() as u64);
                 for (place, time) in marks {
                     at.u64(*place);
                     at.u64(time.0 as u64);
                 }
+                at.at = MARKED_AT;
+                at.u64(*marked);
             }
             Content::Gone => {}
         }
@@ -149,7 +154,8 @@ impl Slot {
                 let count = usize::try_from(from.u64()?).ok().filter(|count| *count <= TIME_MARKS_MAX)?;
                 let marks =
                     (0..count).map(|_| Some((from.u64()?, Nanos(from.u64()? as i64)))).collect::<Option<_>>()?;
-                Content::Reader { marks }
+                from.at = MARKED_AT;
+                Content::Reader { marks, marked: from.u64()? }
             }
             2 => Content::Gone,
             _ => return None,
@@ -280,7 +286,7 @@ mod tests {
 
     #[test]
     fn one_flipped_bit_is_no_slot() {
-        let content = Content::Reader { marks: vec![(1, Nanos(2)), (3, Nanos(4))] };
+        let content = Content::Reader { marks: vec![(1, Nanos(2)), (3, Nanos(4))], marked: 5 };
         let slot = Slot { sequence: 1, key: file_key(), content };
         let bytes = slot.encode();
         assert_eq!(Slot::decode(&bytes), Some(slot));

@@ -1,6 +1,8 @@
 //! The production lane in the simulated world: told lives first, then lives from a seed.
 
+mod gone;
 mod life;
+mod review;
 mod world;
 
 use std::time::Duration;
@@ -105,6 +107,20 @@ fn a_rotation_while_running_keeps_order_and_lets_go() {
     assert_eq!(world.stored("a"), all(0..300));
     world.until(LONG, |world| world.report().is_some_and(|report| report.readers.len() == 1));
     assert_eq!(world.totals("a").delivered, 300, "the ledger keeps what a reader that is gone has counted");
+}
+
+#[test]
+fn a_file_that_was_idle_when_it_was_rotated_is_let_go() {
+    let mut world = World::new(18, &["a"]);
+    write(&world, 0..100);
+    world.until(LONG, |world| world.stored("a").len() == 100 && world.is_quiet());
+    let since = world.disk.now().mono;
+    world.until(LONG, |world| world.disk.now().mono > since + 2 * limits::TAIL_IDLE);
+    world.disk.rename(LOG, format!("{LOG}.1")).expect("renamed");
+    write(&world, 100..200);
+    world.until(LONG, |world| world.report().is_some_and(|report| report.readers.len() == 2));
+    world.until(LONG, |world| world.report().is_some_and(|report| report.readers.len() == 1));
+    assert_eq!(world.stored("a"), all(0..200));
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub struct Peers {
     verdicts: VecDeque<Verdict>,
     /// Most bytes that ever waited for one target.
     pub most_waiting: usize,
+    /// Most batches that ever waited for one target.
+    pub most_batches: usize,
 }
 
 impl Peers {
@@ -114,6 +116,8 @@ impl Port for TestPort {
         peers.waiting.push_back((target, batch));
         let waiting = peers.waiting.iter().filter(|(to, _)| *to == target).map(|(_, batch)| batch.raw_bytes).sum();
         peers.most_waiting = peers.most_waiting.max(waiting);
+        let batches = peers.waiting.iter().filter(|(to, _)| *to == target).count();
+        peers.most_batches = peers.most_batches.max(batches);
         Ok(())
     }
 
@@ -288,7 +292,7 @@ pub fn id(name: &str) -> ObjectId {
     ObjectId(xxhash_rust::xxh3::xxh3_64(name.as_bytes()))
 }
 
-fn source() -> SourcePlan {
+pub fn source() -> SourcePlan {
     let pattern = "/var/log/app/*.log";
     SourcePlan {
         id: id("app"),

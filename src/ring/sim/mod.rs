@@ -100,6 +100,18 @@ impl SimWorld {
         self.world().remove(path.as_ref())
     }
 
+    /// From now on every read of this file fails, or none does for its own sake.
+    pub fn fail_reads(&self, path: impl AsRef<Path>, fail: bool) {
+        let mut world = self.world();
+        if let Ok(inode) = world.disk.look_up(path.as_ref()) {
+            if fail {
+                world.bad.insert(inode)
+            } else {
+                world.bad.remove(&inode)
+            };
+        }
+    }
+
     /// The whole content of a file; `None` without one.
     pub fn content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let world = self.world();

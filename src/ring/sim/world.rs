@@ -4,7 +4,7 @@
 //! watches see it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -30,6 +30,8 @@ pub(super) struct World {
     pub disk: Disk,
     pub chance: Chance,
     pub processes: BTreeMap<u32, Process>,
+    /// Inodes of which every read fails.
+    pub bad: BTreeSet<u64>,
     now: Duration,
     /// Counts what became due, to keep equal times in order.
     order: u64,
@@ -86,6 +88,7 @@ impl World {
             disk: Disk::new(),
             chance: Chance::new(seed),
             processes: BTreeMap::new(),
+            bad: BTreeSet::new(),
             now: Duration::ZERO,
             order: 0,
             next_process: 0,
@@ -367,7 +370,7 @@ impl World {
         if there == 0 {
             return Ok(0);
         }
-        if self.chance.strikes(self.chance.faults.read_error) {
+        if self.bad.contains(&inode) || self.chance.strikes(self.chance.faults.read_error) {
             self.chance.injected.read_errors += 1;
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }

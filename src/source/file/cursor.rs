@@ -65,6 +65,16 @@ impl FileCursor {
         self.last = true;
     }
 
+    /// Whether a read is under way; its completion goes to `complete`.
+    pub fn is_waiting(&self) -> bool {
+        self.pending
+    }
+
+    /// Whether it has a chunk of the pool; one in a read under way does not count.
+    pub fn has_chunk(&self) -> bool {
+        self.chunk.is_some()
+    }
+
     /// Steps once. `lend` gives a chunk of `CHUNK_BYTES`, or `None` when the pool is empty (then `Pending`: step again
     /// next turn); `Idle` gives the chunk back through `take_chunk`.
     pub fn next<R: Ring>(

@@ -1,9 +1,10 @@
 //! From the items of an entry to a record.
 //!
 //! The items are offsets of DATA objects. One at or behind the start of the entry's own group was written for this
-//! entry: it is read where it lies in the window. Those before it are mostly the items of a known template. If not, each
-//! is looked up in the cache; one not known yet is one small read. Of a field an entry has more than once the first counts, as in libsystemd. What is found so far stays in the
-//! draft, so that a read that has to wait resumes at the item that needed it.
+//! entry: it is read where it lies in the window. Those before it are mostly the items of a known template. If not,
+//! each is looked up in the cache; one not known yet is one small read. Of a field an entry has more than once the
+//! first counts, as in libsystemd. What is found so far stays in the draft, so that a read that has to wait resumes at
+//! the item that needed it.
 
 use super::{
     field::Field,

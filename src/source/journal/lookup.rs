@@ -1,8 +1,8 @@
 //! Whether a file can hold anything a source wants, asked of its tables before its entries are read.
 //!
-//! The table of fields leads to the list of all values a field has in the file. Where no value of a tested field passes,
-//! no entry can: a file with a hundred thousand entries of others costs a few hundred small reads. Whatever looks
-//! damaged on the way, or is too much, means that the entries are read.
+//! The table of fields leads to the list of all values a field has in the file. Where no value of a tested field
+//! passes, no entry can: a file with a hundred thousand entries of others costs a few hundred small reads. Whatever
+//! looks damaged on the way, or is too much, means that the entries are read.
 
 use super::{
     JournalCursor,

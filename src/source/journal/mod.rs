@@ -211,7 +211,9 @@ impl JournalCursor {
             }
             Ok(Round::Idle) => Next::Idle,
             Err(Stop::Pending) => Next::Pending,
-            Err(Stop::Yield | Stop::End | Stop::Io(_)) => Next::Yield,
+            Err(Stop::Yield | Stop::End) => Next::Yield,
+            // A disk that fails is asked again at the next look, not in a circle.
+            Err(Stop::Io(_)) => Next::Idle,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Which file's entry is next.
 //!
-//! Within a seqnum id the smallest seqnum; between ids the one whose smallest-seqnum entry is oldest: by the clock of the
-//! boot when both are of one, which nobody sets, else by the time since the epoch. Files wait
+//! Within a seqnum id the smallest seqnum; between ids the one whose smallest-seqnum entry is oldest: by the clock of
+//! the boot when both are of one, which nobody sets, else by the time since the epoch. Files wait
 //! unopened until their first entry is due, by what their header says of it. As long as the file at hand stays ahead of
 //! the runners-up noted when it was chosen, choosing again costs two comparisons.
 

@@ -5,8 +5,8 @@
 //! all of these and still be two: a service that printed the same line twice at once. So copies are told by count: the
 //! second of two equal entries of a file is new when only one was read of any other file.
 //!
-//! Nearly every entry is younger than all before it and cannot be a copy: it is only noted, in order. The first one that
-//! might be makes an index of what was noted.
+//! Nearly every entry is younger than all before it and cannot be a copy: it is only noted, in order. The first one
+//! that might be makes an index of what was noted.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -37,30 +37,49 @@ pub fn render_labels(labels: &[(&str, &str)]) -> String {
 /// A valid name of a label or metadata pair, `[a-zA-Z_][a-zA-Z0-9_]*`: `_` stands for every other character, and
 /// before a leading digit. Empty stays empty.
 pub fn label_name(name: &str) -> Cow<'_, str> {
-    if is_plain(name) {
+    let valid = Name::new(name);
+    if valid.plain {
         return Cow::Borrowed(name);
     }
-    let mut out = Vec::with_capacity(name_bytes(name));
-    put_name(&mut out, name);
+    let mut out = Vec::with_capacity(valid.len());
+    valid.put(&mut out);
     // Only ASCII was written, so nothing is lost here.
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// Bytes `put_name` appends.
-pub(super) fn name_bytes(name: &str) -> usize {
-    if is_plain(name) { name.len() } else { usize::from(begins_with_digit(name)) + name.chars().count() }
+/// A name on its way into an encoding: `label_name` of it once written, without building it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name<'a> {
+    name: &'a str,
+    /// It is valid as it is.
+    plain: bool,
+    len: usize,
 }
 
-/// Appends `label_name(name)`, without building it.
-pub(super) fn put_name(out: &mut Vec<u8>, name: &str) {
-    if is_plain(name) {
-        out.extend_from_slice(name.as_bytes());
-        return;
+impl<'a> Name<'a> {
+    #[inline]
+    pub fn new(name: &'a str) -> Self {
+        let plain = is_plain(name);
+        let len = if plain { name.len() } else { usize::from(begins_with_digit(name)) + name.chars().count() };
+        Self { name, plain, len }
     }
-    if begins_with_digit(name) {
-        out.push(b'_');
+
+    /// Bytes `put` will append.
+    pub fn len(&self) -> usize {
+        self.len
     }
-    out.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c as u8 } else { b'_' }));
+
+    #[inline]
+    pub fn put(&self, out: &mut Vec<u8>) {
+        if self.plain {
+            out.extend_from_slice(self.name.as_bytes());
+            return;
+        }
+        if begins_with_digit(self.name) {
+            out.push(b'_');
+        }
+        out.extend(self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c as u8 } else { b'_' }));
+    }
 }
 
 fn is_plain(name: &str) -> bool {

@@ -14,12 +14,15 @@ mod tests;
 
 pub use labels::{label_name, render_labels};
 
+use smallvec::SmallVec;
+
+use self::labels::Name;
 use super::{
     protobuf::{Head, delimited_bytes, integer_bytes, put_delimited},
     utf8::Text,
 };
 use crate::{
-    limits::{FRAME_BYTES_MAX, METADATA_BYTES_MAX, METADATA_VALUE_BYTES_MAX},
+    limits::{FIELDS_MAX, FRAME_BYTES_MAX, METADATA_BYTES_MAX, METADATA_VALUE_BYTES_MAX},
     model::{Field, Nanos},
 };
 
@@ -53,11 +56,13 @@ pub fn put_entry(out: &mut Vec<u8>, time: Nanos, line: &[u8], metadata: &[Field<
     let mut bytes = delimited_bytes(timestamp_bytes) + delimited_bytes(line.len());
     let mut mended = Mended { utf8: line.replaced(), metadata: false };
     let mut room = METADATA_BYTES_MAX;
+    let mut pairs: SmallVec<[Pair<'_>; FIELDS_MAX]> = SmallVec::new();
     for field in metadata {
         if let Some(pair) = Pair::of(field, &mut room, &mut mended) {
-            bytes += delimited_bytes(pair.bytes());
+            pairs.push(pair);
         }
     }
+    bytes += pairs.iter().map(|pair| delimited_bytes(pair.bytes)).sum::<usize>();
 
     out.reserve(delimited_bytes(bytes));
     let mut head = Head::default();
@@ -68,11 +73,8 @@ pub fn put_entry(out: &mut Vec<u8>, time: Nanos, line: &[u8], metadata: &[Field<
     head.delimited_head(ENTRY_LINE, line.len());
     out.extend_from_slice(head.as_slice());
     line.put(out);
-    let mut room = METADATA_BYTES_MAX;
-    for field in metadata {
-        if let Some(pair) = Pair::of(field, &mut room, &mut mended) {
-            pair.put(out);
-        }
+    for pair in &pairs {
+        pair.put(out);
     }
     mended
 }
@@ -87,6 +89,13 @@ pub fn put_stream(out: &mut Vec<u8>, stream: &[u8]) {
     put_delimited(out, PUSH_STREAMS, stream);
 }
 
+/// Appends what stands before a stream of `length` bytes: with the stream behind it the same as `put_stream`.
+pub fn put_stream_head(out: &mut Vec<u8>, length: usize) {
+    let mut head = Head::default();
+    head.delimited_head(PUSH_STREAMS, length);
+    out.extend_from_slice(head.as_slice());
+}
+
 /// Bytes `put_stream` appends for a stream of `length` bytes.
 pub const fn stream_bytes(length: usize) -> usize {
     delimited_bytes(length)
@@ -94,39 +103,39 @@ pub const fn stream_bytes(length: usize) -> usize {
 
 /// One metadata pair that will be written.
 struct Pair<'a> {
-    name: &'a str,
-    name_bytes: usize,
+    name: Name<'a>,
     value: Text<'a>,
+    /// Of name and value as fields.
+    bytes: usize,
 }
 
 impl<'a> Pair<'a> {
     /// `None` for a pair that must stay out: Loki answers 500 for ever to an empty name, and 400 to too many bytes.
+    #[inline]
     fn of(field: &Field<'a>, room: &mut usize, mended: &mut Mended) -> Option<Self> {
-        let name_bytes = labels::name_bytes(field.name);
-        if name_bytes == 0 {
+        let name = Name::new(field.name);
+        if name.len() == 0 {
             return None;
         }
         let (value, cut) = Text::cut(field.value, METADATA_VALUE_BYTES_MAX);
-        let Some(left) = room.checked_sub(name_bytes + value.len()) else {
+        let Some(left) = room.checked_sub(name.len() + value.len()) else {
             mended.metadata = true;
             return None;
         };
         *room = left;
         mended.metadata |= cut;
         mended.utf8 |= value.replaced();
-        Some(Self { name: field.name, name_bytes, value })
+        let bytes = delimited_bytes(name.len()) + delimited_bytes(value.len());
+        Some(Self { name, value, bytes })
     }
 
-    fn bytes(&self) -> usize {
-        delimited_bytes(self.name_bytes) + delimited_bytes(self.value.len())
-    }
-
+    #[inline]
     fn put(&self, out: &mut Vec<u8>) {
         let mut head = Head::default();
-        head.delimited_head(ENTRY_METADATA, self.bytes());
-        head.delimited_head(PAIR_NAME, self.name_bytes);
+        head.delimited_head(ENTRY_METADATA, self.bytes);
+        head.delimited_head(PAIR_NAME, self.name.len());
         out.extend_from_slice(head.as_slice());
-        labels::put_name(out, self.name);
+        self.name.put(out);
         let mut head = Head::default();
         head.delimited_head(PAIR_VALUE, self.value.len());
         out.extend_from_slice(head.as_slice());

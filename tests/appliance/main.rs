@@ -1,0 +1,18 @@
+//! The built binary against real peers: killed, stopped, starved, misled, and held to what it promises.
+//!
+//! Each test has a directory, ports and children of its own and waits for conditions, never for a time to pass. The
+//! peers are those of `corelane-perf` (a Loki and a syslog receiver that follow numbered lines), Debian's rsyslogd and
+//! systemd's journal writer.
+
+mod change;
+mod filtered;
+mod interop;
+mod journal;
+mod kill;
+mod line;
+mod node;
+mod outage;
+mod peer;
+mod refusal;
+mod rsyslogd;
+mod soak;

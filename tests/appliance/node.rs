@@ -1,0 +1,236 @@
+//! A corelane of its own for each test: objects as files, a state directory, and a child that never outlives the test.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long a condition may take before the test fails. Nothing is measured by it.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// Lines of its log that a failed test shows.
+const LOG_LINES_SHOWN: usize = 40;
+
+/// The ways to the kernel that every promise holds on.
+pub const BACKENDS: [&str; 2] = ["uring", "poll"];
+
+/// Runs a test on every backend, side by side: what takes the time is waiting for peers.
+pub fn on_both(test: impl Fn(&'static str) + Sync) {
+    thread::scope(|scope| {
+        let test = &test;
+        let runs = BACKENDS.map(|backend| (backend, scope.spawn(move || test(backend))));
+        let failed: Vec<&str> = runs.into_iter().filter_map(|(on, run)| run.join().is_err().then_some(on)).collect();
+        assert!(failed.is_empty(), "failed on {failed:?}; see above");
+    });
+}
+
+/// Waits until `done` gives something.
+pub fn await_some<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = done() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(LOOK);
+    }
+}
+
+/// Waits until `done` holds.
+pub fn await_that(what: &str, mut done: impl FnMut() -> bool) {
+    await_some(what, || done().then_some(()));
+}
+
+/// Runs the command line with nothing of this process's environment that could lead it elsewhere.
+pub fn corelane<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) -> Output {
+    command().args(args).stdin(Stdio::null()).output().expect("the binary runs")
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
+    for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR", "NOTIFY_SOCKET"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// One node: its directory, and its process while it runs.
+pub struct Node {
+    place: tempfile::TempDir,
+    backend: &'static str,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Prepares a node that is not running yet.
+    pub fn new(backend: &'static str) -> Self {
+        let place = tempfile::tempdir().expect("a directory");
+        for name in ["conf.d", "logs"] {
+            fs::create_dir(place.path().join(name)).expect("a directory");
+        }
+        Self { place, backend, child: None }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// Writes (or replaces) an object file, in one step as a good editor does.
+    pub fn object(&self, name: &str, content: &Value) {
+        let draft = self.path("draft");
+        fs::write(&draft, content.to_string()).expect("a file");
+        fs::rename(draft, self.path("conf.d").join(format!("{name}.json"))).expect("a file");
+    }
+
+    /// Removes an object file.
+    pub fn forget(&self, name: &str) {
+        fs::remove_file(self.path("conf.d").join(format!("{name}.json"))).expect("the file was there");
+    }
+
+    /// Starts it without waiting.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let open = |name: &str| {
+            let file = fs::OpenOptions::new().create(true).append(true).open(self.path(name));
+            Stdio::from(file.expect("a file"))
+        };
+        let child = command()
+            .args(["run", "--node", "n1", "--listen", "127.0.0.1:0", "--backend", self.backend, "--state-dir"])
+            .arg(self.state_dir())
+            .arg("--objects")
+            .arg(self.path("conf.d"))
+            .stdin(Stdio::null())
+            .stdout(open("stdout"))
+            .stderr(open("log"))
+            .process_group(0)
+            .spawn()
+            .expect("the binary runs");
+        self.child = Some(child);
+    }
+
+    /// Starts it and waits until it answers.
+    pub fn start(&mut self) {
+        self.spawn();
+        await_that("the node answers", || {
+            let ended = self.child.as_mut().expect("it runs").try_wait().expect("a child");
+            assert!(ended.is_none(), "the node ended: {ended:?}");
+            self.try_status().is_some()
+        });
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("a child");
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, Signal::TERM).expect("it can be signalled");
+        let ended = await_some("it ends after SIGTERM", || child.try_wait().expect("a child"));
+        assert!(ended.success(), "{ended}\n{}", self.log_end());
+        ended
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Its command line.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        let state = self.state_dir();
+        corelane([&["--state-dir", state.to_str().expect("text")], args].concat())
+    }
+
+    /// As `cli`, and it must succeed; its output.
+    pub fn cli_ok(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn try_status(&self) -> Option<Value> {
+        let output = self.cli(&["status", "-o", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+    }
+
+    /// What it says of itself.
+    pub fn status(&self) -> Value {
+        self.try_status().expect("the node answers")
+    }
+
+    /// Waits until its status is as wanted.
+    pub fn await_status(&self, what: &str, mut done: impl FnMut(&Value) -> bool) -> Value {
+        await_some(what, || Some(self.status()).filter(|status| done(status)))
+    }
+
+    /// Waits until its lane has obeyed a plan younger than this revision.
+    pub fn await_plan_after(&self, revision: &Value) {
+        self.await_status("the change is live", |status| {
+            status["revision"] != *revision && status["lanes"][0]["revision"] == status["revision"]
+        });
+    }
+
+    /// Everything it logged, over all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+
+    /// Files it holds open although they are deleted, by name.
+    pub fn deleted_files(&self) -> Vec<PathBuf> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors");
+        let links = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        links.filter(|link| link.starts_with(self.place.path()) && is_deleted(link)).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // Gone already is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if thread::panicking() {
+            println!("the node's log ends:\n{}", self.log_end());
+        }
+    }
+}
+
+fn is_deleted(link: &Path) -> bool {
+    link.to_str().is_some_and(|text| text.ends_with(" (deleted)"))
+}
+
+/// The sum of one of the totals over the flows of a status, narrowed to a target.
+pub fn total(status: &Value, target: &str, what: &str) -> u64 {
+    let flows = status["flows"].as_array().map_or(&[][..], Vec::as_slice);
+    let mine = flows.iter().filter(|flow| flow["target"] == target);
+    mine.map(|flow| flow["totals"][what].as_u64().expect("a total")).sum()
+}
+
+/// Lines read and not settled, over all flows.
+pub fn in_flight(status: &Value) -> u64 {
+    let flows = status["flows"].as_array().map_or(&[][..], Vec::as_slice);
+    flows.iter().map(|flow| flow["inFlight"].as_u64().expect("a number")).sum()
+}

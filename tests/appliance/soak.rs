@@ -1,0 +1,27 @@
+//! The long tests: kill runs with fresh seeds and the receiver slow to the end, for as long as told.
+//!
+//! `CORELANE_SOAK_MINUTES` says how long. Without it one short run proves that the soak itself works.
+
+use std::time::{Duration, Instant};
+
+use crate::{kill, kill::Run, node::BACKENDS};
+
+#[test]
+fn soak_of_kills() {
+    let minutes = std::env::var("CORELANE_SOAK_MINUTES").map(|text| text.parse::<u64>().expect("minutes"));
+    let started = Instant::now();
+    for round in 0.. {
+        let backend = BACKENDS[round % BACKENDS.len()];
+        let long =
+            Run { backend, lines: 1_000_000, rate: 8_000, kills: 5, queue_mib: 8, slow_to_the_end: true, seed: 0 };
+        let (run, end) = match minutes {
+            Ok(minutes) => (long, Duration::from_secs(60 * minutes)),
+            Err(_) => (Run { lines: 30_000, rate: 1_000, kills: 2, ..long }, Duration::ZERO),
+        };
+        Run { seed: kill::seed(), ..run }.judge();
+        println!("soak: round {round}, {} lines on {backend}: {:?} since the start", run.lines, started.elapsed());
+        if started.elapsed() >= end {
+            break;
+        }
+    }
+}
