@@ -142,11 +142,11 @@ impl JournalFile {
     /// Works out which sources want the peeked entry and where its fields lie.
     #[inline]
     pub fn assemble<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &mut Selectors) -> Result<SourceMask, Stop> {
-        let Some(Peeked { offset, head }) = &self.peeked else { return Ok(0) };
-        let (offset, count) = (*offset, head.items(self.layout));
+        let Some(Peeked { offset, head, .. }) = self.peeked() else { return Ok(0) };
+        let (offset, count, boot_id) = (*offset, head.items(self.layout), head.boot_id);
         let common = self.common_items(offset, count);
         if self.draft.item == 0 {
-            self.draft.set_boot(&head.boot_id);
+            self.draft.set_boot(&boot_id);
         }
         let bytes = self.layout.entry_item_bytes();
         if self.draft.item == 0
@@ -226,7 +226,7 @@ impl JournalFile {
                 return Ok(());
             }
         }
-        let entry = self.peeked.as_ref().map_or(0, |peeked| peeked.offset);
+        let entry = self.peeked().map_or(0, |peeked| peeked.offset);
         if item < self.header.header_size || item >= entry || !item.is_multiple_of(ALIGNMENT) {
             self.spoil(io, "an entry refers to a field outside of the file");
             return Ok(());
@@ -398,14 +398,14 @@ impl JournalFile {
     /// The peeked entry as a record, once it is assembled. `None` when nothing is peeked.
     #[inline]
     pub fn record(&self, sources: SourceMask) -> Option<Record<'_>> {
-        let peeked = self.peeked.as_ref()?;
+        let peeked = self.peeked()?;
         let pid = match self.text(Field::Pid) {
             [] => self.text(Field::SyslogPid),
             pid => pid,
         };
         Some(Record {
             frame: self.text(Field::Message),
-            end: Position::Journal(self.position(self.next, peeked)),
+            end: Position::Journal(self.position(peeked)),
             place: peeked.head.seqnum,
             sources,
             look_back: self.next < self.look_back_until,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::{
     cache::Cache,
+    chain::{Item, Link},
     entry::Draft,
     lookup::Lookup,
     seek::Seek,
@@ -16,14 +17,10 @@ use super::{
     walk::Walk,
 };
 use crate::{
-    limits::{JOURNAL_ARRAY_READ_BYTES, JOURNAL_CHAIN_MAX, JOURNAL_WINDOW_BYTES},
+    limits::JOURNAL_WINDOW_BYTES,
     model::JournalPosition,
     ring::{Handle, Ring},
-    wire::journal::{
-        ALIGNMENT, ArrayHead, EntryHead, Header, Layout,
-        header::HEADER_BYTES,
-        object::{ARRAY_ITEMS_AT, ENTRY_ITEMS_AT},
-    },
+    wire::journal::{ALIGNMENT, EntryHead, Header, Layout, header::HEADER_BYTES, object::ENTRY_ITEMS_AT},
 };
 
 /// Bytes read past the last object the header knows, since the writer may just be adding one.
@@ -50,9 +47,10 @@ pub(super) enum Stage {
 }
 
 /// The entry that is next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Peeked {
     pub offset: u64,
+    pub ordinal: u64,
     pub head: EntryHead,
 }
 
@@ -67,25 +65,6 @@ impl Last {
     pub fn of(head: &EntryHead) -> Self {
         Self { seqnum: head.seqnum, realtime: head.realtime }
     }
-}
-
-/// One array of the chain.
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    offset: u64,
-    /// Ordinal of its first item.
-    first: u64,
-    capacity: u64,
-    /// The array after it; 0 while there was none.
-    next: u64,
-}
-
-/// What an ordinal leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Item {
-    At(u64),
-    /// The chain ends or is damaged before that ordinal.
-    Broken,
 }
 
 #[derive(Debug)]
@@ -111,7 +90,12 @@ pub(super) struct JournalFile {
     pub look_back_until: u64,
     /// Where the DATA that belongs to the next entry alone may begin: the end of the entry before it.
     pub group: u64,
-    pub peeked: Option<Peeked>,
+    peeks: [Peeked; 2],
+    /// Which of the two is the next entry, and whether it was read yet. The other one is the entry before.
+    odd: bool,
+    has_peeked: bool,
+    /// The next entry was accounted for: it is about to be handed out or passed over.
+    pub counted: bool,
     /// The entry before it.
     pub last: Option<Last>,
     /// The peeked entry was asked about: it is no copy of another file's.
@@ -121,9 +105,9 @@ pub(super) struct JournalFile {
     /// Whether any entry can match was asked when it held so many DATA objects.
     pub asked: Option<u64>,
     pub lookup: Option<Lookup>,
-    chain: Vec<Link>,
+    pub chain: Vec<Link>,
     pub head: Span,
-    array: Span,
+    pub array: Span,
     pub window: Span,
     pub object: Span,
     pub cache: Cache,
@@ -152,7 +136,10 @@ impl JournalFile {
             next: 0,
             look_back_until: 0,
             group: 0,
-            peeked: None,
+            peeks: Default::default(),
+            odd: false,
+            has_peeked: false,
+            counted: false,
             last: None,
             weighed: false,
             walk: None,
@@ -196,7 +183,7 @@ impl JournalFile {
 
     /// Forgets every byte read: what lay behind the last committed entry was in flight and may be something else now.
     pub fn forget(&mut self) {
-        self.peeked = None;
+        self.has_peeked = false;
         self.draft.restart();
         for part in [Part::Head, Part::Array, Part::Window, Part::Object] {
             self.span(part).clear();
@@ -205,7 +192,7 @@ impl JournalFile {
 
     /// Gives back memory that only reading on would need.
     pub fn cool(&mut self) {
-        self.peeked = None;
+        self.has_peeked = false;
         self.draft.restart();
         for part in [Part::Array, Part::Window, Part::Object] {
             self.span(part).free();
@@ -234,7 +221,7 @@ impl JournalFile {
     /// The next entry is in `peeked` and in the window; false when there is none that was committed.
     #[inline]
     pub fn peek<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<bool, Stop> {
-        while self.peeked.is_none() {
+        while !self.has_peeked {
             if self.next >= self.seen {
                 return Ok(false);
             }
@@ -259,7 +246,10 @@ impl JournalFile {
                 return Ok(false);
             };
             match self.entry(io, offset)? {
-                Some(head) => self.peeked = Some(Peeked { offset, head }),
+                Some(head) => {
+                    self.peeks[usize::from(self.odd)] = Peeked { offset, ordinal: self.next, head };
+                    self.has_peeked = true;
+                }
                 None => {
                     self.lose(io, 1, "an entry is damaged or beyond the end of the file; it is passed over");
                     self.next += 1;
@@ -325,39 +315,38 @@ impl JournalFile {
         self.items_ahead().nth(1).is_some_and(|after| after > self.group && after < offset)
     }
 
-    /// The items from the next one on, as far as its array is in memory.
-    fn items_ahead(&self) -> impl Iterator<Item = u64> {
-        let bytes = self.layout.array_item_bytes();
-        let link = self.chain.iter().rev().find(|link| link.first <= self.next);
-        let (at, left) = link.map_or((0, 0), |link| {
-            let index = self.next - link.first;
-            let at =
-                link.offset.saturating_add(ARRAY_ITEMS_AT as u64).saturating_add(index.saturating_mul(bytes as u64));
-            (at, link.capacity.saturating_sub(index).min(self.seen.saturating_sub(self.next)))
-        });
-        let items = self.array.rest(at).chunks_exact(bytes).take(usize::try_from(left).unwrap_or(usize::MAX));
-        items.map_while(|item| self.layout.offset(item))
-    }
-
     /// Goes past the peeked entry.
     #[inline]
     pub fn advance(&mut self) {
-        if let Some(Peeked { offset, head }) = &self.peeked {
+        if let Some(Peeked { offset, head, .. }) = self.peeked() {
             let (last, group) = (Last::of(head), (offset + head.size).next_multiple_of(ALIGNMENT));
-            (self.last, self.group, self.weighed, self.peeked) = (Some(last), group, false, None);
+            (self.last, self.group) = (Some(last), group);
+            (self.has_peeked, self.weighed, self.counted) = (false, false, false);
+            self.odd = !self.odd;
             self.next += 1;
             self.draft.restart();
             self.walked_past(Some(last.seqnum));
         }
     }
 
-    /// The position of the peeked entry, or of the one at `ordinal`, as a checkpoint has it.
+    /// The entry that is next, once it was read.
     #[inline]
-    pub fn position(&self, ordinal: u64, entry: &Peeked) -> JournalPosition {
+    pub fn peeked(&self) -> Option<&Peeked> {
+        self.has_peeked.then(|| &self.peeks[usize::from(self.odd)])
+    }
+
+    /// The position of the entry that was accounted for last.
+    pub fn passed(&self) -> JournalPosition {
+        self.position(&self.peeks[usize::from(self.odd == self.counted)])
+    }
+
+    /// The position of an entry, as a checkpoint has it.
+    #[inline]
+    pub fn position(&self, entry: &Peeked) -> JournalPosition {
         JournalPosition {
             file_id: self.header.file_id,
             offset: entry.offset,
-            ordinal,
+            ordinal: entry.ordinal,
             seqnum_id: self.header.seqnum_id,
             seqnum: entry.head.seqnum,
             boot_id: entry.head.boot_id,
@@ -378,75 +367,6 @@ impl JournalFile {
         if !self.told {
             self.told = true;
             io.troubles.tell(format!("{}: near entry {}: {what}", self.path.display(), self.next));
-        }
-    }
-
-    /// Follows the chain to the array that holds `ordinal` and reads the item.
-    #[inline]
-    pub fn item<R: Ring>(&mut self, io: &mut Io<'_, R>, ordinal: u64) -> Result<Item, Stop> {
-        let owner = self.owner()?;
-        loop {
-            let holds = |link: &&Link| ordinal.checked_sub(link.first).is_some_and(|index| index < link.capacity);
-            let found = self.chain.last().filter(holds).or_else(|| self.chain.iter().rev().find(holds));
-            if let Some(link) = found {
-                let bytes = self.layout.array_item_bytes();
-                let index = ordinal - link.first;
-                let at = link.offset.saturating_add(ARRAY_ITEMS_AT as u64 + index.saturating_mul(bytes as u64));
-                if self.array.slice(at, bytes).is_none() {
-                    let rest = (link.capacity - index).saturating_mul(bytes as u64);
-                    let want = rest.min(JOURNAL_ARRAY_READ_BYTES as u64) as usize;
-                    match self.array.fill(io, owner, at, bytes, want) {
-                        Err(Stop::End | Stop::Io(_)) => return Ok(Item::Broken),
-                        other => other?,
-                    }
-                }
-                let item = self.array.slice(at, bytes).and_then(|item| self.layout.offset(item));
-                return Ok(item.map_or(Item::Broken, Item::At));
-            }
-            if !self.extend(io, owner)? {
-                return Ok(Item::Broken);
-            }
-        }
-    }
-
-    /// Adds one array to the chain; false when there is no further one.
-    fn extend<R: Ring>(&mut self, io: &mut Io<'_, R>, owner: Owner) -> Result<bool, Stop> {
-        let (next, first) = match self.chain.last() {
-            None => (self.header.entry_array_offset, 0),
-            Some(&Link { offset, first, capacity, next }) => {
-                // Kept at once: a step taken again must not need two arrays in memory.
-                let next = match next {
-                    0 => self.array_head(io, owner, offset)?.map_or(0, |head| head.next),
-                    next => next,
-                };
-                if next <= offset {
-                    return Ok(false);
-                }
-                self.chain.iter_mut().rev().take(1).for_each(|link| link.next = next);
-                (next, first.saturating_add(capacity))
-            }
-        };
-        let outside = next < self.header.header_size || !next.is_multiple_of(ALIGNMENT);
-        if outside || self.chain.len() >= JOURNAL_CHAIN_MAX {
-            return Ok(false);
-        }
-        let Some(head) = self.array_head(io, owner, next)? else { return Ok(false) };
-        if head.capacity > 0 {
-            self.chain.push(Link { offset: next, first, capacity: head.capacity, next: 0 });
-        }
-        Ok(head.capacity > 0)
-    }
-
-    fn array_head<R: Ring>(
-        &mut self,
-        io: &mut Io<'_, R>,
-        owner: Owner,
-        offset: u64,
-    ) -> Result<Option<ArrayHead>, Stop> {
-        match self.array.fill(io, owner, offset, ARRAY_ITEMS_AT, JOURNAL_ARRAY_READ_BYTES) {
-            Ok(()) => Ok(ArrayHead::parse(self.array.rest(offset), self.layout)),
-            Err(Stop::End | Stop::Io(_)) => Ok(None),
-            Err(stop) => Err(stop),
         }
     }
 

@@ -287,6 +287,7 @@ impl JournalCursor {
 
     /// Ends the look: what is read to its end and not written to any more is closed, what is gone is forgotten.
     fn settle<R: Ring>(&mut self, io: &mut Io<'_, R>) {
+        self.note_position();
         for file in &mut self.files {
             let drained = file.stage == Stage::Ready && file.next >= file.seen;
             file.quiet = if drained { file.quiet.saturating_add(1) } else { 0 };

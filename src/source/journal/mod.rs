@@ -1,6 +1,6 @@
 //! The systemd journal, read natively: all files of its directories as one sequence of records.
 //!
-//! No libsystemd and no mmap (a vacuumed or truncated file would raise SIGBUS): positional reads through the ring, 256
+//! No libsystemd and no mmap (a vacuumed or truncated file would raise SIGBUS): positional reads through the ring, 128
 //! KiB at a time. Files that share a `seqnum_id` share one counter and are merged by seqnum; files of different ids are
 //! merged by the journal's time. Rotation renames a file, and its descriptor and `file_id` stay: the old file is
 //! drained, then the new one follows by its seqnums.
@@ -10,6 +10,7 @@
 //! again, so that a read that would wait costs nothing but coming back.
 
 mod cache;
+mod chain;
 mod entry;
 mod field;
 mod file;
@@ -97,6 +98,8 @@ pub struct JournalCursor {
     /// Index of the file whose record the caller has.
     handed: Option<usize>,
     position: JournalPosition,
+    /// If given, the position is that of the entry this file accounted for last.
+    passed: Option<usize>,
     troubles: Troubles,
     /// Files and directories that could not be opened, and were complained of.
     refused: BTreeSet<PathBuf>,
@@ -171,6 +174,7 @@ impl JournalCursor {
             current: None,
             handed: None,
             position,
+            passed: None,
             troubles: Troubles::default(),
             refused: BTreeSet::new(),
             too_many: false,
@@ -254,24 +258,24 @@ impl JournalCursor {
     /// Whether the peeked entry was read of another file already.
     fn is_repeat(&mut self, index: usize) -> bool {
         let file = &mut self.files[index];
-        let Some(peeked) = file.peeked.as_ref().filter(|_| !file.weighed) else { return false };
-        file.weighed = true;
+        let Some(peeked) = file.peeked().filter(|_| !file.weighed) else { return false };
         let repeat = self.repeats.is_repeat(file.id, &peeked.head);
+        file.weighed = true;
         self.counts.repeated += u64::from(repeat);
         repeat
     }
 
     /// Accounts for the entry about to be handed out or passed over.
     fn count<R>(&mut self, io: &mut Io<'_, R>, index: usize, sources: SourceMask) {
-        let file = &self.files[index];
-        let Some(peeked) = file.peeked.as_ref() else { return };
+        let file = &mut self.files[index];
         if file.next >= file.look_back_until {
-            self.position = file.position(file.next, peeked);
+            file.counted = true;
+            self.passed = Some(index);
             if self.began.is_none() {
-                self.began = Some(self.position);
+                self.began = Some(file.passed());
             }
             if let Some((_, seqnum)) = self.gap_after.take_if(|(id, _)| *id == file.header.seqnum_id) {
-                let gap = peeked.head.seqnum.saturating_sub(seqnum).saturating_sub(1);
+                let gap = file.passed().seqnum.saturating_sub(seqnum).saturating_sub(1);
                 self.counts.unattributed = self.counts.unattributed.saturating_add(gap);
                 io.troubles.tell(format!(
                     "the journal file of the last position is gone; at most {gap} entries were vacuumed unread"
@@ -304,7 +308,14 @@ impl JournalCursor {
 
     /// The last entry that was handed out or passed over; what comes next lies after it.
     pub fn position(&self) -> JournalPosition {
-        self.position
+        let file = self.passed.and_then(|index| self.files.get(index));
+        file.map_or(self.position, JournalFile::passed)
+    }
+
+    /// Keeps the position apart from the file it lies in.
+    fn note_position(&mut self) {
+        self.position = self.position();
+        self.passed = None;
     }
 
     /// Other sources share this reader from the next record on.
@@ -341,6 +352,7 @@ impl JournalCursor {
 
     /// Closes all files. A read under way still completes; the cursor begins at its position again if it is stepped.
     pub fn release<R: Ring>(&mut self, ring: &mut R) {
+        self.note_position();
         self.count_damage();
         self.files.iter_mut().for_each(|file| file.finish(ring));
         self.files.clear();
@@ -361,6 +373,7 @@ impl JournalCursor {
 
     /// Nothing before `before` is to be read; the latest such entry is where the reader stands.
     fn begin_after(&mut self, before: JournalPosition) {
+        self.note_position();
         let resumed = matches!(self.start, Start::Position(_));
         if !resumed && before.realtime >= self.position.realtime {
             self.position = before;

@@ -71,7 +71,7 @@ impl JournalCursor {
         }
         loop {
             let Some((index, current)) = self.due() else { return Ok(None) };
-            if self.files[index].peeked.is_some() {
+            if self.files[index].peeked().is_some() {
                 self.current = Some(current);
                 return Ok(Some(index));
             }
@@ -153,7 +153,7 @@ impl JournalFile {
     /// is known: then it is due at once, to be known.
     #[inline]
     fn key(&self) -> Option<(u64, Moment)> {
-        match &self.peeked {
+        match self.peeked() {
             Some(Peeked { head, .. }) => {
                 let (boot_id, realtime) = (head.boot_id, head.realtime);
                 Some((head.seqnum, Moment { boot_id, monotonic: Some(head.monotonic), realtime }))

@@ -22,7 +22,7 @@ impl Own {
 
     /// Whether this process wrote the entry `file` has assembled.
     pub(super) fn wrote(&self, file: &JournalFile) -> bool {
-        let Some(peeked) = &file.peeked else { return false };
+        let Some(peeked) = file.peeked() else { return false };
         !self.pid.is_empty()
             && file.text(Field::Pid) == self.pid
             && peeked.head.boot_id == self.boot_id

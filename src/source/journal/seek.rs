@@ -4,7 +4,8 @@
 //! entry array. An entry that cannot be read counts as lying behind the place: at worst reading begins too early.
 
 use super::{
-    file::{Item, JournalFile, Last, Peeked, Stage},
+    chain::Item,
+    file::{JournalFile, Last, Peeked, Stage},
     span::{Io, Stop},
 };
 use crate::{
@@ -76,7 +77,7 @@ impl JournalFile {
             if let Some(place) = place {
                 let before = self.before(io, place)?;
                 self.begin_at(place, before);
-                return Ok(before.map(|before| self.position(place - 1, &before)));
+                return Ok(before.map(|before| self.position(&before)));
             }
         }
     }
@@ -133,7 +134,7 @@ impl JournalFile {
         let Some(ordinal) = place.checked_sub(1) else { return Ok(None) };
         let Item::At(offset) = self.item(io, ordinal)? else { return Ok(None) };
         let head = self.entry_head(io, offset)?;
-        Ok(head.map(|head| Peeked { offset, head }))
+        Ok(head.map(|head| Peeked { offset, ordinal, head }))
     }
 
     /// Begins with the entry `place`, or with those to be looked back at.

@@ -132,7 +132,7 @@ impl FieldHead {
 }
 
 /// An ENTRY without its items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryHead {
     /// Bytes of the whole object.
     pub size: u64,
