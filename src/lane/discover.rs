@@ -166,8 +166,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// Tells of files that were being read and are nowhere any more, and forgets them: once, with what they had counted.
-    /// A file on a device that is not there now (not mounted yet) is waited for.
+    /// Tells of files that were being read and are nowhere any more, and forgets them: once, with what they had
+    /// counted. A file on a device that is not there now (not mounted yet) is waited for.
     fn miss(&mut self, source: &Arc<SourcePlan>, directories: &[PathBuf], found: &[Found]) {
         let devices: BTreeSet<u64> =
             directories.iter().filter_map(|path| self.ring.stat_path(path).ok()).map(|meta| meta.device).collect();
@@ -180,7 +180,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if missing.is_empty() {
             return;
         }
-        let is_missing = |reader: &ReaderKey| matches!(reader, ReaderKey::File(identity) if missing.contains(&(identity.device, identity.inode)));
+        let is_missing = |reader: &ReaderKey| match reader {
+            ReaderKey::File(identity) => missing.contains(&(identity.device, identity.inode)),
+            ReaderKey::Journal { .. } => false,
+        };
         let gone: Vec<Slot> = (self.checkpoint.slots())
             .filter(|slot| slot.key.source == source.id && is_missing(&slot.key.reader))
             .cloned()
