@@ -224,6 +224,8 @@ pub const RESEND_WINDOW_BYTES: usize = QUEUE_BYTES + RESEND_BEYOND_QUEUE_BYTES;
 
 /// Bytes of one checkpoint slot.
 pub const SLOT_BYTES: usize = 512;
+/// A checkpoint file that cannot be read at start is tried so often before the lane starts without it.
+pub const CHECKPOINT_READ_TRIES: usize = 5;
 /// Batches wait at most so long for a checkpoint that cannot be written (a full disk) before they leave without it.
 pub const CHECKPOINT_HOLD: Duration = Duration::from_secs(1);
 /// An fsynced generation of the checkpoint follows at most this often.

@@ -23,7 +23,7 @@ use std::{
 pub use slot::{Content, Key, Slot};
 
 use crate::{
-    limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
+    limits::{CHECKPOINT_HOLD, CHECKPOINT_READ_TRIES, CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
     model::{ObjectId, ReaderKey},
     ring::{Completion, Handle, Op, ReadNow, Ring, Token},
 };
@@ -81,7 +81,7 @@ impl Checkpoint {
             trouble: None,
         };
         let live = checkpoint.path("live");
-        let own = read_whole(ring, &live).unwrap_or_default();
+        let own = read_patiently(ring, &live);
         checkpoint.slots = own.chunks_exact(SLOT_BYTES).map(Slot::decode).collect();
         checkpoint.index_live();
         let mut names: Vec<_> = ring.list(directory, 4 * crate::limits::LANES_MAX).unwrap_or_default();
@@ -310,7 +310,7 @@ struct Generation {
 
 impl Generation {
     fn read<R: Ring>(ring: &mut R, path: &Path) -> Self {
-        let content = read_whole(ring, path).unwrap_or_default();
+        let content = read_patiently(ring, path);
         let slots: Vec<Slot> = content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).collect();
         let newest = slots.iter().map(|slot| slot.sequence).max().unwrap_or_default();
         let whole = slots.len() * SLOT_BYTES == content.len();
@@ -323,6 +323,19 @@ impl Generation {
         let (newer, older) = if a.newest >= b.newest { (a, b) } else { (b, a) };
         if newer.whole && !newer.slots.is_empty() { vec![newer] } else { vec![newer, older] }
     }
+}
+
+/// Reads a file at start, nothing if it is not there. A disk that fails once is asked again: taking a file for empty that
+/// is only unread for a moment would cost positions.
+fn read_patiently<R: Ring>(ring: &mut R, path: &Path) -> Vec<u8> {
+    for _ in 0..CHECKPOINT_READ_TRIES {
+        match read_whole(ring, path) {
+            Ok(content) => return content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => tracing::warn!("{}: {error}; trying again", path.display()),
+        }
+    }
+    Vec::new()
 }
 
 /// Reads a whole file at start, when the lane has nothing else to do.
