@@ -140,15 +140,19 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// Opens what was rotated away and is not open: files the checkpoint knows (rotated while nothing ran), and files
     /// made and rotated away unseen, which are younger than the last look. Oldest first, each after the one before.
     fn open_rotated(&mut self, source: &Arc<SourcePlan>, input: &FileInput, directories: &[PathBuf], found: &[Found]) {
-        let Some(last_look) = self.last_look(source.id) else { return };
+        // Killed before a first look was kept, what is known is all there is to go by.
+        let last_look = self.last_look(source.id);
         let known = self.known_inodes(source.id);
+        if last_look.is_none() && known.is_empty() {
+            return;
+        }
         let mut left = Vec::new();
         for directory in directories {
             for entry in self.ring.list(directory, READERS_MAX).unwrap_or_default() {
                 let path = directory.join(&entry.name);
                 let Some(live) = live_name(&path, input).filter(|_| !is_compressed(&path)) else { continue };
                 let Ok(meta) = self.ring.stat_path(&path) else { continue };
-                let unseen = meta.modified.plus(LOOK_SLACK_NANOS) >= last_look;
+                let unseen = last_look.is_some_and(|look| meta.modified.plus(LOOK_SLACK_NANOS) >= look);
                 let stands =
                     found.iter().any(|found| found.meta.inode == meta.inode && found.meta.device == meta.device);
                 let worth = unseen || known.contains(&(meta.device, meta.inode));

@@ -105,6 +105,9 @@ fn live(seed: u64) {
     assert_eq!(world.report().map(|report| report.imbalances), Some(0));
 }
 
+/// Lives that were lost once: rotated away unseen between two looks; killed before a first look was kept.
+const FAILED_ONCE: [u64; 3] = [117_647_854_600_192, 117_648_087_318_536, 117_648_221_536_261];
+
 /// `CORELANE_SEED` replays one life; `CORELANE_SEEDS` says how many fresh ones to try.
 #[test]
 fn nothing_is_lost_in_any_life() {
@@ -114,7 +117,7 @@ fn nothing_is_lost_in_any_life() {
     }
     let fresh = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seeds = number("CORELANE_SEEDS").unwrap_or(40);
-    for seed in (0..10).chain(fresh << 16..(fresh << 16) + seeds) {
+    for seed in (0..10).chain(FAILED_ONCE).chain(fresh << 16..(fresh << 16) + seeds) {
         println!("replay with: CORELANE_SEED={seed} cargo test --lib nothing_is_lost_in_any_life");
         live(seed);
     }
