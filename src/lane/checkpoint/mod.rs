@@ -325,8 +325,8 @@ impl Generation {
     }
 }
 
-/// Reads a file at start, nothing if it is not there. A disk that fails once is asked again: taking a file for empty that
-/// is only unread for a moment would cost positions.
+/// Reads a file at start, nothing if it is not there. A disk that fails once is asked again: taking a file for empty
+/// that is only unread for a moment would cost positions.
 fn read_patiently<R: Ring>(ring: &mut R, path: &Path) -> Vec<u8> {
     for _ in 0..CHECKPOINT_READ_TRIES {
         match read_whole(ring, path) {
