@@ -145,8 +145,6 @@ pub const BATCH_STREAMS_MAX: usize = 512;
 pub const BATCH_LINGER: Duration = Duration::from_millis(100);
 /// Parts (reader × source) one batch may settle.
 pub const BATCH_PARTS_MAX: usize = 1024;
-/// Open batches of one lane.
-pub const OPEN_BATCHES_MAX: usize = 256;
 /// Labels of one stream (Loki's stock limit).
 pub const LABELS_MAX: usize = 15;
 /// Bytes of one label value (Loki's stock limit is 2,048).
