@@ -98,12 +98,25 @@ pub const TARGETS_MAX: usize = 64;
 pub const SOURCES_MAX: usize = 1024;
 /// Flows of one lane, which is also the number of slots of its checkpoint.
 pub const FLOWS_MAX: usize = 32_768;
-/// Bytes one pass may carry in one turn before the next pass has its turn.
-pub const TURN_BYTES: usize = CHUNK_BYTES;
+/// Bytes one pass may carry at once before the next pass of its source has its turn.
+pub const PASS_BYTES: usize = CHUNK_BYTES;
 /// Bytes all passes together may carry in one turn: what settles, changes or is due waits no longer than that.
-pub const ROUND_BYTES: u64 = 16 * TURN_BYTES as u64;
+pub const TURN_BYTES: u64 = 16 * PASS_BYTES as u64;
 /// Longest a lane sleeps without looking at the world.
 pub const TURN_SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Bytes one source may carry in one round before the next source has its turn. A lane turn has several rounds.
+pub const ROUND_BYTES: usize = 4 * PASS_BYTES;
+/// How far, in event time, a reader may run ahead of another of the same source towards a Loki target. Loki refuses
+/// what is an hour behind its stream.
+pub const EVENT_TIME_SLACK: Duration = Duration::from_secs(15 * 60);
+/// A read or an opening that takes longer no longer holds up the other readers of its source.
+pub const HOLD_MAX: Duration = Duration::from_secs(2);
+/// Lines older than this are caught up on, at a share of the core.
+pub const CATCH_UP_LAG: Duration = Duration::from_secs(60);
+/// That share by default, in percent of a core.
+pub const CATCH_UP_PERCENT: u8 = 25;
+/// Least `rateBytes` of a source, in bytes a second.
+pub const RATE_BYTES_MIN: u64 = 1024;
 /// Orders waiting for one lane.
 pub const LANE_ORDERS_MAX: usize = 64;
 /// Time marks a reader keeps for records without a time of their own.
@@ -292,6 +305,8 @@ const _: () = {
     assert!(FRAME_BYTES_MAX < CHUNK_BYTES, "a whole frame and its newline must fit a chunk");
     assert!(FRAME_BYTES_MAX <= 262_144, "Loki refuses longer lines");
     assert!(BATCH_BYTES + 2 * FRAME_BYTES_MAX < 4 * MIB, "one append past the mark must stay below Loki's 4 MiB");
+    assert!(ROUND_BYTES as u64 <= TURN_BYTES, "a turn has room for one source at least");
+    assert!(EVENT_TIME_SLACK.as_secs() < 3600, "Loki refuses what is an hour behind its stream");
     assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");
     assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES && QUEUE_BYTES <= QUEUE_BYTES_MAX);
     assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");

@@ -195,6 +195,10 @@ impl Ring for Sim {
         self.now
     }
 
+    fn cpu(&self) -> Duration {
+        self.world.world().cpu
+    }
+
     fn waker(&self) -> Waker {
         let rung = Arc::clone(&self.rung);
         Waker::new(move || rung.store(true, Ordering::Release))

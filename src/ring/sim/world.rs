@@ -18,6 +18,8 @@ use crate::{
 
 /// 2026-01-01T00:00:00Z, when every simulated world begins.
 const BEGINNING: Nanos = Nanos(1_767_225_600_000_000_000);
+/// CPU time a byte read costs a lane.
+const READ_COST: Duration = Duration::from_nanos(100);
 /// The least a turn takes. Without it a lane that never sleeps would wait for ever for what is due later.
 const TURN: Duration = Duration::from_micros(1);
 /// A journalling file system commits names about so often by itself.
@@ -32,6 +34,8 @@ pub(super) struct World {
     pub processes: BTreeMap<u32, Process>,
     /// Inodes of which every read fails.
     pub bad: BTreeSet<u64>,
+    /// What lanes have spent: reading costs `READ_COST` a byte, all else nothing.
+    pub cpu: Duration,
     now: Duration,
     /// Counts what became due, to keep equal times in order.
     order: u64,
@@ -85,6 +89,7 @@ pub(super) enum Due {
 impl World {
     pub fn new(seed: u64) -> Self {
         Self {
+            cpu: Duration::ZERO,
             disk: Disk::new(),
             chance: Chance::new(seed),
             processes: BTreeMap::new(),
@@ -376,6 +381,7 @@ impl World {
         }
         let bytes = self.chance.read_length(there);
         buf[..bytes].copy_from_slice(&content[..bytes]);
+        self.cpu += READ_COST * bytes as u32;
         Ok(bytes)
     }
 
