@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use rustls::{
-    CertificateError, Error, RootCertStore,
-    crypto::aws_lc_rs::default_provider,
-    server::WebPkiClientVerifier,
+    CertificateError, Error, RootCertStore, crypto::aws_lc_rs::default_provider, server::WebPkiClientVerifier,
 };
 use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};

@@ -49,7 +49,7 @@ const OPENAPI_PATH: &str = "/api/openapi.json";
 
 /// What all handlers share.
 pub struct Shared {
-    registry: Mutex<Registry>,
+    registry: Registry,
     keys: RwLock<KeyRing>,
     trend: Mutex<health::Trend>,
     rates: Rates,
@@ -71,7 +71,7 @@ impl Shared {
         on_renewal: OnRenewal,
     ) -> Self {
         Self {
-            registry: Mutex::new(registry),
+            registry,
             keys: RwLock::new(keys),
             trend: Mutex::default(),
             rates: Rates::new(),
@@ -82,9 +82,8 @@ impl Shared {
         }
     }
 
-    /// A panic while it was held leaves the registry whole: it changes only after everything that can fail.
-    pub fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     pub fn trend(&self) -> MutexGuard<'_, health::Trend> {

@@ -54,7 +54,7 @@ pub async fn create(
     body: Body,
 ) -> Answer {
     let body = body::json(&headers, body)?;
-    let view = shared.registry().create(kind, &body, &caller.describe())?;
+    let view = shared.registry().create(kind, &body, &caller.describe()).await?;
     Ok(answer::object(view))
 }
 
@@ -68,7 +68,7 @@ pub async fn replace(
 ) -> Answer {
     let if_match = if_match(&headers);
     let body = body::json(&headers, body)?;
-    let view = shared.registry().replace(kind, &name, &body, &if_match, &caller.describe())?;
+    let view = shared.registry().replace(kind, &name, &body, &if_match, &caller.describe()).await?;
     Ok(answer::object(view))
 }
 
@@ -82,7 +82,7 @@ pub async fn patch(
 ) -> Answer {
     let if_match = if_match(&headers);
     let body = body::json(&headers, body)?;
-    let view = shared.registry().patch(kind, &name, &body, &if_match, &caller.describe())?;
+    let view = shared.registry().patch(kind, &name, &body, &if_match, &caller.describe()).await?;
     Ok(answer::object(view))
 }
 
@@ -93,7 +93,7 @@ pub async fn delete(
     Name(name): Name,
     headers: HeaderMap,
 ) -> Answer {
-    shared.registry().delete(kind, &name, &if_match(&headers), &caller.describe())?;
+    shared.registry().delete(kind, &name, &if_match(&headers), &caller.describe()).await?;
     Ok(answer::ok(&json!({})))
 }
 
