@@ -254,6 +254,44 @@ pub const OBJECT_FILE_BYTES_MAX: usize = MIB;
 pub const OBJECT_FILES_MAX: usize = 1024;
 /// Connections the API holds at once.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// Connections the API holds from one address at once (of IPv6, from one /64); more are closed at once.
+pub const API_CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+/// Connections the API's unix socket holds at once.
+pub const API_SOCKET_CONNECTIONS_MAX: usize = 32;
+/// Requests one HTTP/2 connection may have under way.
+pub const API_STREAMS_MAX: u32 = 32;
+/// Bytes of all headers of a request to the API; a token is the largest of them.
+pub const API_HEADERS_BYTES_MAX: usize = 64 * KIB;
+/// Headers of a request to the API.
+pub const API_HEADERS_MAX: usize = 100;
+/// A request whose headers are not complete in so long is given up; a quiet HTTP/1 connection as well.
+pub const API_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection to the API with no request for so long is closed.
+pub const API_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection that is being closed has so long to take what was answered.
+pub const API_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests a second one caller (key and subject of a token, or local user) may make, in the long run.
+pub const API_REQUESTS_PER_SECOND: u32 = 200;
+/// Requests one caller may make at once after a rest.
+pub const API_REQUESTS_BURST: u32 = 400;
+/// Requests without a good token an address (of IPv6, a /64) may make a second, in the long run, and at once.
+pub const API_STRANGERS_PER_SECOND: u32 = 10;
+pub const API_STRANGERS_BURST: u32 = 50;
+/// Callers, and strangers' addresses, whose rate is remembered; with more the one quiet for longest is forgotten.
+pub const API_RATES_MAX: usize = 1024;
+/// Lines of the access log a second, in the long run, and at once; further ones are counted.
+pub const ACCESS_LINES_PER_SECOND: u32 = 50;
+pub const ACCESS_LINES_BURST: u32 = 500;
+/// Characters of a request's path in the access log.
+pub const ACCESS_PATH_CHARS_MAX: usize = 300;
+/// Objects and lists within each other in a request body.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// How often the API's certificate and key files are looked at for changes.
+pub const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
+/// A certificate in use is warned about so many days before its end, again each time a smaller number is reached.
+pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
+/// How often certificates in use are held against the clock.
+pub const EXPIRY_POLL: Duration = Duration::from_secs(60);
 /// Largest bearer token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
 /// Revisions kept as history.
@@ -284,6 +322,8 @@ pub const TOKEN_LEEWAY_SECONDS: u64 = 30;
 pub const TOKEN_KEYS_MAX: usize = 256;
 /// Largest public key file, in bytes.
 pub const TOKEN_KEY_BYTES_MAX: usize = 16 * KIB;
+/// Largest JWKS file, in bytes.
+pub const JWKS_BYTES_MAX: usize = 256 * KIB;
 /// Largest stored revision that is read back, in bytes.
 pub const STORE_BYTES_MAX: usize = 64 * MIB;
 /// The deltas of a collector are counted over the last one to two of these.
