@@ -245,6 +245,16 @@ pub const API_CONNECTIONS_MAX: usize = 256;
 pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
 /// Revisions kept as history.
 pub const HISTORY_REVISIONS: usize = 50;
+/// Objects one change may touch. etcd takes 128 operations in one transaction by default; the history needs some.
+pub const CHANGE_OBJECTS_MAX: usize = 120;
+/// Bytes of all documents one change may write. etcd takes requests of 1.5 MiB by default.
+pub const CHANGE_BYTES_MAX: usize = MIB;
+/// A change is judged and tried so often when others come first.
+pub const CHANGE_TRIES: usize = 8;
+/// A node that was not heard of for so long is not alive, in seconds.
+pub const ALIVE_SECONDS: u64 = 20;
+/// Largest collector object a node writes for the others, in bytes.
+pub const COLLECTOR_BYTES_MAX: usize = 2 * KIB;
 /// How often `conf.d` is looked at for changes.
 pub const OBJECTS_POLL: Duration = Duration::from_secs(1);
 /// What an appliance takes before any target's queue, in bytes: chunks, windows, caches, the plan and the API.

@@ -20,7 +20,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA2
 use serde::{Deserialize, Serialize};
 
 use super::{
-    store::embedded::{make_private_directory, write_durably},
+    store::file::{make_private_directory, write_durably},
     token::{self, Grant},
 };
 use crate::{

@@ -47,12 +47,13 @@ pub struct Control {
 /// # Errors
 /// The state directory cannot be used, the address is taken, or a certificate or key is bad. Nothing is left running.
 pub fn start(config: &NodeConfig, board: Arc<Board>, on_plan: OnPlan) -> Result<Control, Fault> {
-    // The lock of the store comes first: what follows writes into a directory that is then known to be ours.
-    let store = Store::open_embedded(&config.state_dir)?;
+    // Nothing is made before it is known that it will be needed.
+    let (listener, address) = bind(config.listen)?;
+    // The lock of the store comes next: what follows writes into a directory that is then known to be ours.
+    let store = Store::open(config)?;
     let keys = keys::ensure(config)?;
     let certificate = config.tls_cert.as_ref().unwrap_or(&keys.server_cert);
     let tls = server::tls(certificate, config.tls_key.as_ref().unwrap_or(&keys.server_key))?;
-    let (listener, address) = bind(config.listen)?;
     publish(config, &keys, address)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,11 +67,14 @@ pub fn start(config: &NodeConfig, board: Arc<Board>, on_plan: OnPlan) -> Result<
     let ticking = Arc::clone(&shared);
     let run = move || {
         runtime.block_on(async {
+            let following = Arc::clone(&ticking);
+            let follower = tokio::spawn(async move { following.registry().follow().await });
             let ticker = tokio::spawn(tick(ticking, stopped.clone()));
             if let Err(error) = server::serve(listener, tls, router, stopped).await {
                 tracing::error!("{}", Fault::io("API", &error));
             }
             ticker.abort();
+            follower.abort();
         });
     };
     let thread = std::thread::Builder::new()
@@ -88,7 +92,7 @@ impl Control {
 
     /// The plan in force.
     pub fn plan(&self) -> Arc<Plan> {
-        Arc::clone(self.shared.registry().plan())
+        self.shared.registry().plan()
     }
 
     /// Stops listening, lets requests under way end, and waits for the thread. `on_plan` is not called afterwards.

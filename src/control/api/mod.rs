@@ -42,7 +42,7 @@ const OPENAPI_PATH: &str = "/api/openapi.json";
 
 /// What all handlers share.
 pub struct Shared {
-    registry: Mutex<Registry>,
+    registry: Registry,
     keys: RwLock<KeyRing>,
     trend: Mutex<health::Trend>,
     pub board: Arc<Board>,
@@ -51,12 +51,11 @@ pub struct Shared {
 impl Shared {
     pub fn new(registry: Registry, keys: KeyRing, board: Arc<Board>) -> Self {
         let trend = Mutex::new(health::Trend::default());
-        Self { registry: Mutex::new(registry), keys: RwLock::new(keys), trend, board }
+        Self { registry, keys: RwLock::new(keys), trend, board }
     }
 
-    /// A panic while it was held leaves the registry whole: it changes only after everything that can fail.
-    pub fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     pub fn trend(&self) -> MutexGuard<'_, health::Trend> {

@@ -41,7 +41,7 @@ pub async fn create(
     body: Body,
 ) -> Answer {
     let body = json_body(body)?;
-    let view = shared.registry().create(kind, &body, &caller.describe())?;
+    let view = shared.registry().create(kind, &body, &caller.describe()).await?;
     Ok(answer::object(view))
 }
 
@@ -55,7 +55,7 @@ pub async fn replace(
 ) -> Answer {
     let if_match = if_match(&headers);
     let body = json_body(body)?;
-    let view = shared.registry().replace(kind, &name, &body, &if_match, &caller.describe())?;
+    let view = shared.registry().replace(kind, &name, &body, &if_match, &caller.describe()).await?;
     Ok(answer::object(view))
 }
 
@@ -69,7 +69,7 @@ pub async fn patch(
 ) -> Answer {
     let if_match = if_match(&headers);
     let body = json_body(body)?;
-    let view = shared.registry().patch(kind, &name, &body, &if_match, &caller.describe())?;
+    let view = shared.registry().patch(kind, &name, &body, &if_match, &caller.describe()).await?;
     Ok(answer::object(view))
 }
 
@@ -80,7 +80,7 @@ pub async fn delete(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    shared.registry().delete(kind, &name, &if_match(&headers), &caller.describe())?;
+    shared.registry().delete(kind, &name, &if_match(&headers), &caller.describe()).await?;
     Ok(answer::ok(&json!({})))
 }
 

@@ -284,6 +284,24 @@ fn objects_of_files_are_shown_and_cannot_be_changed() {
 }
 
 #[test]
+fn the_revision_counts_when_all_objects_are_files() {
+    let files = tempfile::tempdir().unwrap();
+    fs::write(files.path().join("a.yaml"), "kind: target\nname: t\ntype: console\n").unwrap();
+    let mut world = World::with_objects(Some(files.path().to_owned()));
+    assert_eq!(world.last_plan().revision, 1, "revision 0 is the empty plan");
+    let mut restart = |revision| {
+        world.control.take().unwrap().stop();
+        let sink = Arc::clone(&world.plans);
+        let on_plan = Box::new(move |plan| sink.lock().unwrap().push(plan));
+        world.control = Some(control::start(&world.config, Arc::new(Board::default()), on_plan).unwrap());
+        assert_eq!(world.last_plan().revision, revision);
+    };
+    restart(1);
+    fs::write(files.path().join("b.yaml"), "kind: target\nname: u\ntype: console\n").unwrap();
+    restart(2);
+}
+
+#[test]
 fn a_change_of_a_file_becomes_a_plan_without_a_restart() {
     let files = tempfile::tempdir().unwrap();
     let world = World::with_objects(Some(files.path().to_owned()));
@@ -375,6 +393,7 @@ fn what_cannot_start_says_why() {
     };
     let text = start(&taken);
     assert!(text.contains("address already in use") && text.contains("set `listen`"), "{text}");
+    assert!(!taken.state_dir.exists(), "keys of a start that was refused stay behind");
     assert!(start(&world.config).contains("in use by another corelane"));
     let bad = state.path().join("bad.pem");
     fs::write(&bad, "no pem").unwrap();
