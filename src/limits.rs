@@ -217,6 +217,21 @@ pub const EGRESS_BLOCKING_THREADS_MAX: usize = 2 * TARGETS_MAX;
 pub const SYSLOG_POLL: Duration = Duration::from_millis(50);
 /// Bytes read at once from a syslog peer, whose words are only waited for, not understood.
 pub const SYSLOG_READ_BYTES: usize = 4 * KIB;
+/// Messages a RELP peer may be sent that it has not answered. What was not answered when a session ends comes twice at
+/// most once.
+pub const RELP_WINDOW_FRAMES: usize = 2048;
+/// Bytes of RELP frames made at once; one message more may follow.
+pub const RELP_WRITE_BYTES: usize = 64 * KIB;
+/// Bytes read at once from a RELP peer: an answer takes some 20.
+pub const RELP_READ_BYTES: usize = 16 * KIB;
+/// Largest answer of a RELP peer, in bytes.
+pub const RELP_ANSWER_BYTES_MAX: usize = 4 * KIB;
+/// A RELP peer that answers nothing for so long although something is waited for is given up (librelp's own default).
+pub const RELP_ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often that is looked at.
+pub const RELP_POLL: Duration = Duration::from_secs(1);
+/// A message that a RELP peer has refused in so many sessions, and each time took others, counts as refused.
+pub const RELP_REFUSALS_MAX: u32 = 3;
 /// A syslog session that is to be replaced under a new plan is given up when nothing settles for so long.
 pub const SESSION_DRAIN: Duration = Duration::from_secs(10);
 /// A silent session is probed after so long, and so often (TCP keep-alive).
