@@ -23,7 +23,7 @@ mod watch;
 
 pub use poll::Poll;
 pub use probe::{Backend, probe};
-pub use sim::{Faults, Injected, Sim, SimWorld};
+pub use sim::{FaultKind, Faults, Injected, Sim, SimWorld};
 pub use uring::Uring;
 
 use std::{
