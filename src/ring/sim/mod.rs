@@ -63,6 +63,11 @@ impl SimWorld {
     }
 
     /// With all its parents.
+    /// Lets time pass while nothing looks.
+    pub fn pass(&self, time: Duration) {
+        self.world().pass(time);
+    }
+
     pub fn make_directory(&self, path: impl AsRef<Path>) {
         self.world().disk.make_directory(path.as_ref());
     }
