@@ -29,7 +29,7 @@ pub const GLOB_DIRECTORIES_MAX: usize = 4096;
 /// Sources that can share one journal directory: the width of a `SourceMask`.
 pub const JOURNAL_SOURCES_MAX: usize = 128;
 /// Window of a journal reader, in bytes. 128 KiB measured best.
-pub const JOURNAL_WINDOW_BYTES: usize = 128 * KIB;
+pub const JOURNAL_WINDOW_BYTES: usize = 1024 * KIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 /// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
