@@ -69,7 +69,7 @@ impl Shared {
     /// Looks at everything that may have changed outside: token keys, the objects directory, the trend of the counts.
     pub fn tick(&self) {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).refresh();
-        self.registry().poll_directory();
+        self.registry().refresh();
         self.trend().sample(&self.board, health::now());
     }
 }
