@@ -109,7 +109,7 @@ impl Shared {
     /// the API's certificate.
     pub fn tick(&self) {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).refresh();
-        self.registry().poll_directory();
+        self.registry().refresh();
         self.trend().sample(&self.board, health::now());
         self.look_at_certificate();
     }
