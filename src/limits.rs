@@ -273,12 +273,8 @@ pub const ACCESS_LINES_BURST: u32 = 500;
 pub const ACCESS_PATH_CHARS_MAX: usize = 300;
 /// Objects and lists within each other in a request body.
 pub const JSON_DEPTH_MAX: usize = 32;
-/// How often the API's certificate and key files are looked at for changes.
-pub const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
 /// A certificate in use is warned about so many days before its end, again each time a smaller number is reached.
 pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
-/// How often certificates in use are held against the clock.
-pub const EXPIRY_POLL: Duration = Duration::from_secs(60);
 /// Largest bearer token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
 /// Revisions kept as history.
@@ -293,7 +289,7 @@ pub const CHANGE_TRIES: usize = 8;
 pub const ALIVE_SECONDS: u64 = 20;
 /// Largest collector object a node writes for the others, in bytes.
 pub const COLLECTOR_BYTES_MAX: usize = 2 * KIB;
-/// How often `conf.d` is looked at for changes.
+/// How often `conf.d`, token keys and the API's certificate are looked at for changes.
 pub const OBJECTS_POLL: Duration = Duration::from_secs(1);
 /// What an appliance takes before any target's queue, in bytes: chunks, windows, caches, the plan and the API.
 pub const MEMORY_POOLS_BYTES: usize = 64 * MIB;
@@ -315,6 +311,12 @@ pub const JWKS_BYTES_MAX: usize = 256 * KIB;
 pub const STORE_BYTES_MAX: usize = 64 * MIB;
 /// The deltas of a collector are counted over the last one to two of these.
 pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
+/// How often a node tells the others how it is; the store writes it less often.
+pub const COLLECTOR_BEAT: Duration = Duration::from_secs(10);
+/// A collector that is alive and whose last word is older is STALE.
+pub const COLLECTOR_STALE: Duration = Duration::from_secs(120);
+/// Characters of one message in what a node tells the others of itself.
+pub const COLLECTOR_MESSAGE_CHARS_MAX: usize = 200;
 /// A lane whose last report is older counts as standing still.
 pub const REPORT_STALE: Duration = Duration::from_secs(10);
 /// A flow further behind than this is not healthy, in seconds.
