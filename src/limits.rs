@@ -241,6 +241,10 @@ pub const OBJECT_FILE_BYTES_MAX: usize = MIB;
 pub const OBJECT_FILES_MAX: usize = 1024;
 /// Connections the API holds at once.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// Bytes of a refused request's body that are read and thrown away, so that its sender gets to see the answer.
+pub const REQUEST_DISCARD_BYTES_MAX: usize = 8 * MIB;
+/// How long that may take.
+pub const REQUEST_DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections the API holds from one address at once (of IPv6, from one /64); more are closed at once.
 pub const API_CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Connections the API's unix socket holds at once.

@@ -120,9 +120,17 @@ fn if_match(headers: &HeaderMap) -> IfMatch {
     if values.is_empty() {
         return IfMatch::Whatever;
     }
-    let tags: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
-    if tags.contains(&"*") {
+    if let [only] = values.as_slice()
+        && only.trim() == "*"
+    {
         return IfMatch::Any;
     }
-    IfMatch::OneOf(tags.iter().filter_map(|tag| tag.trim_matches('"').parse().ok()).collect())
+    let tags = values.iter().flat_map(|value| value.split(',')).map(str::trim);
+    IfMatch::OneOf(tags.filter_map(own_tag).collect())
+}
+
+/// The revision of a strong tag as this API writes it.
+fn own_tag(tag: &str) -> Option<u64> {
+    let text = tag.strip_prefix('"')?.strip_suffix('"')?;
+    text.parse().ok().filter(|revision: &u64| revision.to_string() == text)
 }
