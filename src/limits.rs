@@ -269,6 +269,10 @@ pub const OBJECT_FILE_BYTES_MAX: usize = MIB;
 pub const OBJECT_FILES_MAX: usize = 1024;
 /// Connections the API holds at once.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// Bytes of a refused request's body that are read and thrown away, so that its sender gets to see the answer.
+pub const REQUEST_DISCARD_BYTES_MAX: usize = 8 * MIB;
+/// How long that may take.
+pub const REQUEST_DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections the API holds from one address at once (of IPv6, from one /64); more are closed at once.
 pub const API_CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Connections the API's unix socket holds at once.
@@ -301,12 +305,8 @@ pub const ACCESS_LINES_BURST: u32 = 500;
 pub const ACCESS_PATH_CHARS_MAX: usize = 300;
 /// Objects and lists within each other in a request body.
 pub const JSON_DEPTH_MAX: usize = 32;
-/// How often the API's certificate and key files are looked at for changes.
-pub const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
 /// A certificate in use is warned about so many days before its end, again each time a smaller number is reached.
 pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
-/// How often certificates in use are held against the clock.
-pub const EXPIRY_POLL: Duration = Duration::from_secs(60);
 /// Largest bearer token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
 /// Revisions kept as history.
@@ -350,7 +350,7 @@ pub const SECRET_FILE_BYTES_MAX: usize = 4 * KIB;
 pub const ALIVE_SECONDS: u64 = 20;
 /// Largest collector object a node writes for the others, in bytes.
 pub const COLLECTOR_BYTES_MAX: usize = 2 * KIB;
-/// How often `conf.d` is looked at for changes.
+/// How often `conf.d`, token keys and the API's certificate are looked at for changes.
 pub const OBJECTS_POLL: Duration = Duration::from_secs(1);
 /// What an appliance takes before any target's queue, in bytes: chunks, windows, caches, the plan and the API.
 pub const MEMORY_POOLS_BYTES: usize = 64 * MIB;
@@ -372,6 +372,12 @@ pub const JWKS_BYTES_MAX: usize = 256 * KIB;
 pub const STORE_BYTES_MAX: usize = 64 * MIB;
 /// The deltas of a collector are counted over the last one to two of these.
 pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
+/// How often a node tells the others how it is; the store writes it less often.
+pub const COLLECTOR_BEAT: Duration = Duration::from_secs(10);
+/// A collector that is alive and whose last word is older is STALE.
+pub const COLLECTOR_STALE: Duration = Duration::from_secs(120);
+/// Characters of one message in what a node tells the others of itself.
+pub const COLLECTOR_MESSAGE_CHARS_MAX: usize = 200;
 /// A lane whose last report is older counts as standing still.
 pub const REPORT_STALE: Duration = Duration::from_secs(10);
 /// A flow further behind than this is not healthy, in seconds.
