@@ -21,7 +21,7 @@ use crate::{
     limits,
 };
 
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 pub async fn list(kind: Kind, State(shared): State<Arc<Shared>>) -> Answer {
     let views = shared.registry().list(kind);
@@ -85,7 +85,7 @@ pub async fn delete(
 }
 
 /// The body as JSON, whatever its content type says: clients in the field do not always say it.
-fn json_body(body: Body) -> Result<Value, Fault> {
+pub(super) fn json_body(body: Body) -> Result<Value, Fault> {
     let bytes = body.map_err(|_| {
         let text = format!("could not be read; at most {} bytes are taken", limits::REQUEST_BODY_BYTES_MAX);
         Fault::invalid("request body", text)
