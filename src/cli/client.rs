@@ -9,22 +9,18 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
-    rustls::{
-        ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    },
+    rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs},
 };
 
 use crate::{
     config::compile::address,
     fault::{Fault, Kind},
-    limits,
+    limits, target,
 };
 
 /// What makes the API's certificate a good one.
@@ -212,8 +208,7 @@ pub fn path_segment(name: &str) -> String {
 }
 
 fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Fault::invalid("TLS", error.to_string()))?;
     let mut roots = RootCertStore::empty();
@@ -221,8 +216,7 @@ fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
         Trust::Pinned(pem) => {
             let pinned = CertificateDer::from_pem_slice(pem.as_bytes())
                 .map_err(|_| Fault::invalid("endpoint", "its certificate is not PEM"))?;
-            let verifier = Arc::new(Pin { pinned, provider });
-            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
+            return target::tls::pinned_config(&pinned, "this node's endpoint file");
         }
         Trust::File(path) => {
             let place = || path.display().to_string();
@@ -240,49 +234,4 @@ fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
         }
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Takes one certificate and no other, by its bytes; the handshake still proves that the peer has its key.
-#[derive(Debug)]
-struct Pin {
-    pinned: CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        if *end_entity == self.pinned {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(TlsError::General("the API shows another certificate than this node's endpoint file says".to_owned()))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

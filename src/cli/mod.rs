@@ -62,6 +62,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     {
         tracing::debug!("a token given by -J stays visible in the process list: {error}");
     }
+    // Tokens and keys are in the memory of the daemon and of whoever asks it.
+    if let Err(error) = crate::os::process::forbid_core_dumps() {
+        tracing::debug!("a core dump of this process would hold secrets: {error}");
+    }
     code(perform(cli))
 }
 

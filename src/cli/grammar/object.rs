@@ -88,7 +88,7 @@ pub struct TargetFlags {
     /// rsyslog: host:port
     #[arg(long)]
     pub address: Option<String>,
-    /// rsyslog: tcp or tls
+    /// rsyslog: tcp, tls, relp or relp-tls
     #[arg(long)]
     pub protocol: Option<String>,
     /// rsyslog: octet-counted or newline

@@ -11,13 +11,13 @@ use axum::{
     Extension,
     extract::{Path, State},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
     Shared,
     answer::{self, Answer},
-    object::{Body, json_body},
+    body::{self, Body},
 };
 use crate::{
     config::{
@@ -54,8 +54,13 @@ pub async fn read(State(shared): State<Arc<Shared>>, Path(revision): Path<String
     Ok(answer::ok(&json!({"revision": revision.to_string(), "objects": objects})))
 }
 
-pub async fn make(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>, body: Body) -> Answer {
-    let order = order(&json_body(body)?)?;
+pub async fn make(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let order = order(&body::json(&headers, body)?)?;
     let done = match order.dry_run {
         true => shared.registry.try_make(&order.wanted),
         false => shared.registry.make(&order.wanted, &caller.describe()).await,
@@ -79,12 +84,13 @@ pub async fn rollback(
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
     Path(revision): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let revision = number(&revision)?;
     let flags = match body {
         Ok(bytes) if bytes.is_empty() => Map::new(),
-        body => fields(json_body(body)?, &["dryRun"])?,
+        body => fields(body::json(&headers, body)?, &["dryRun"])?,
     };
     let dry_run = flag(&flags, "dryRun")?;
     let would = shared.registry.try_rollback(revision).await?;
