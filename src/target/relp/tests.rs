@@ -266,7 +266,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A peer that never takes messages whose number is a multiple of 11, and each of another multiple of 7 the second time.
+/// A peer that never takes messages whose number is a multiple of 11, and other multiples of 7 only the second time.
 #[derive(Default)]
 struct World {
     window: Window<usize>,
