@@ -1,5 +1,5 @@
-//! Debian's own rsyslogd behind mutual TLS, plain and RELP, while corelane is killed and while it is: its file holds every
-//! number.
+//! Debian's own rsyslogd behind mutual TLS, plain and RELP, while corelane is killed and while it is: its file holds
+//! every number.
 
 use std::{
     fs, io,
@@ -134,11 +134,12 @@ impl Drop for Rsyslogd {
     }
 }
 
-/// A free port of 127.0.0.1, and what keeps it: a socket that allows others beside it (SO_REUSEADDR, as rsyslogd does).
+/// A free port of 127.0.0.1, and what keeps it: a socket that allows others beside it (SO_REUSEADDR, as rsyslogd does),
+/// but only once it is bound, or it could itself be put beside another.
 fn reserve() -> io::Result<(u16, OwnedFd)> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
     bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
     let addr = SocketAddrV4::try_from(getsockname(&socket)?)?;
     Ok((addr.port(), socket))
 }

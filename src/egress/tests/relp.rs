@@ -136,7 +136,7 @@ global(workDirectory="DIR" maxMessageSize="64k")
 module(load="imrelp")
 main_queue(queue.type="Direct")
 template(name="plain" type="string" string="%hostname% %app-name% %structured-data% %msg%\n")
-input(type="imrelp" address="127.0.0.1" port="0" TLS)
+input(type="imrelp" address="127.0.0.1" port="PORT" TLS)
 action(type="omfile" file="DIR/out" template="plain")
 "#;
 

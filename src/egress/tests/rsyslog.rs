@@ -1,9 +1,16 @@
 //! Debian's own rsyslogd behind mutual TLS: what it writes to its file is what was sent.
 
 use std::{
-    fs,
+    fs, io,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, Command, Stdio},
+};
+
+use rustix::{
+    net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt},
+    process::{Pid, Signal, kill_process},
 };
 
 use super::{certs::Authority, *};
@@ -15,6 +22,8 @@ const PROGRAM: &str = "/usr/sbin/rsyslogd";
 pub(super) struct Rsyslog {
     child: Child,
     pub(super) port: u16,
+    /// Bound and never listening.
+    _reserved: OwnedFd,
 }
 
 impl Drop for Rsyslog {
@@ -35,7 +44,9 @@ impl Rsyslog {
     /// Runs under this configuration, in which `DIR` is `directory`; waits until it listens.
     pub(super) async fn with(directory: &Path, config: &str) -> Self {
         assert!(Path::new(PROGRAM).exists(), "{PROGRAM} is missing: apt-get install rsyslog");
+        let (port, reserved) = reserve().expect("a port");
         let text = config.replace("DIR", directory.to_str().expect("a path in UTF-8"));
+        let text = text.replace("PORT", &port.to_string());
         fs::write(directory.join("rsyslog.conf"), text).expect("a file");
         let child = Command::new(PROGRAM)
             .arg("-n")
@@ -49,18 +60,15 @@ impl Rsyslog {
             .stderr(fs::File::create(directory.join("words")).expect("a file"))
             .spawn()
             .expect("rsyslogd starts");
-        let mut rsyslog = Self { child, port: 0 };
-        rsyslog.port = rsyslog.listening(directory).await;
+        let mut rsyslog = Self { child, port, _reserved: reserved };
+        rsyslog.listening(directory).await;
         rsyslog
     }
 
-    /// Waits until it listens, and says where.
-    async fn listening(&mut self, directory: &Path) -> u16 {
-        let port = async {
-            loop {
-                if let Some(port) = listens(self.child.id()) {
-                    return port;
-                }
+    /// Waits until it listens.
+    async fn listening(&mut self, directory: &Path) {
+        let listens = async {
+            while !listens(self.child.id(), self.port) {
                 if let Ok(Some(status)) = self.child.try_wait() {
                     let words = fs::read_to_string(directory.join("words")).unwrap_or_default();
                     panic!("rsyslogd ended with {status}: {words}");
@@ -68,24 +76,34 @@ impl Rsyslog {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(DEADLINE, port).await.expect("rsyslogd listens")
+        timeout(DEADLINE, listens).await.expect("rsyslogd listens");
     }
 
-    pub(super) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
-        rustix::process::kill_process(pid, signal).expect("it can be signalled");
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("it can be signalled");
     }
 }
 
-/// The port of the first listening socket of a process: imrelp cannot be asked (proc(5): `fd`, `net/tcp`).
-fn listens(pid: u32) -> Option<u16> {
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+/// A free port of 127.0.0.1, and what keeps it: a socket that allows others beside it (SO_REUSEADDR, as rsyslogd does),
+/// but only once it is bound, or it could itself be put beside another.
+fn reserve() -> io::Result<(u16, OwnedFd)> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    let addr = SocketAddrV4::try_from(getsockname(&socket)?)?;
+    Ok((addr.port(), socket))
+}
+
+/// Whether a process listens at a port (proc(5): `fd`, `net/tcp`).
+fn listens(pid: u32, port: u16) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     let links: Vec<_> = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
-    let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
-    sockets.lines().skip(1).find_map(|line| {
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    sockets.lines().skip(1).any(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let mine = fields[3] == "0A" && links.iter().any(|link| link == Path::new(&format!("socket:[{}]", fields[9])));
-        u16::from_str_radix(fields[1].split_once(':').filter(|_| mine)?.1, 16).ok()
+        let mine = || links.iter().any(|link| link == Path::new(&format!("socket:[{}]", fields[9])));
+        fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A" && mine()
     })
 }
 
@@ -110,7 +128,7 @@ global(workDirectory="DIR" maxMessageSize="64k"
 module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="x509/name"
        permittedPeer=["client.test"])
 template(name="plain" type="string" string="%hostname% %app-name% %structured-data% %msg%\n")
-input(type="imtcp" address="127.0.0.1" port="0")
+input(type="imtcp" address="127.0.0.1" port="PORT")
 action(type="omfile" file="DIR/out" template="plain")
 "#;
 
