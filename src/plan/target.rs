@@ -119,13 +119,20 @@ pub enum Output {
     Message,
 }
 
-/// A CA, a certificate chain and a private key, as PEM, checked against each other.
+/// A CA, a certificate chain and a private key, as PEM, checked against each other; or a CA alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsBundle {
     pub name: String,
     pub ca_pem: String,
     pub cert_pem: String,
     pub key_pem: Secret,
+}
+
+impl TlsBundle {
+    /// Whether it only says whom to trust, and has no certificate to show.
+    pub fn is_authority_only(&self) -> bool {
+        self.cert_pem.trim().is_empty()
+    }
 }
 
 /// A string that must never be shown. Its `Debug` says nothing.
