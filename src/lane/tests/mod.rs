@@ -2,6 +2,7 @@
 
 mod gone;
 mod life;
+mod plain;
 mod review;
 mod world;
 
