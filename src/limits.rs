@@ -74,6 +74,8 @@ pub const TAIL_POLL: Duration = Duration::from_millis(50);
 pub const TAIL_IDLE: Duration = Duration::from_secs(5);
 /// How often the globs are matched anew when no directory event says so earlier.
 pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(10);
+/// Looks in a row in which something could not be looked at, before what was not found counts as gone.
+pub const UNSURE_LOOKS_MAX: u32 = 6;
 
 // ---- the ring --------------------------------------------------------------------------------------------------
 
