@@ -8,6 +8,7 @@
 //! The order of the last steps is a promise: time marks are in the checkpoint before a batch that relies on them
 //! leaves.
 
+mod at_start;
 pub mod batch_set;
 mod carry;
 pub mod checkpoint;
@@ -16,17 +17,22 @@ mod finish;
 pub mod flow;
 mod group;
 pub mod identity;
+mod kept;
 mod open;
 mod plan;
 pub mod pool;
 pub mod reader;
 mod report;
 mod settle;
+pub mod spool;
+pub mod stored;
 mod stream;
 mod tail;
 pub mod target;
 #[cfg(test)]
 mod tests;
+mod truncate;
+mod vanish;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -39,8 +45,16 @@ use std::{
 use crossbeam::queue::ArrayQueue;
 
 use self::{
-    batch_set::BatchSet, checkpoint::Checkpoint, discover::Discovery, open::Opening, pool::Pool, reader::Reader,
-    stream::Streams, target::Targets,
+    batch_set::BatchSet,
+    checkpoint::Checkpoint,
+    discover::Discovery,
+    open::Opening,
+    pool::Pool,
+    reader::Reader,
+    spool::{Keep, Spool, Spooled},
+    stream::Streams,
+    target::Targets,
+    vanish::Keeping,
 };
 use crate::{
     limits::{LANE_ORDERS_MAX, TROUBLE_LOG_INTERVAL, TROUBLES_LOGGED_MAX, TURN_SLEEP_MAX},
@@ -60,6 +74,7 @@ pub struct LaneConfig {
     pub lanes: u16,
     /// Where the checkpoint lives; exists.
     pub checkpoint: PathBuf,
+    pub keep: Keep,
     pub backend_reason: String,
     pub core: Option<usize>,
 }
@@ -84,6 +99,8 @@ impl LaneHandle {
 #[derive(Clone, Copy, Debug)]
 enum Awaiting {
     Opening,
+    /// The job that moves a file to the spool, or counts its lines.
+    Job,
     /// `pooled`: the buffer it reads into is a chunk of the pool.
     Pass {
         reader: u32,
@@ -111,7 +128,7 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Lane<R, P> {
     config: LaneConfig,
-    ring: R,
+    ring: Spooled<R>,
     port: P,
     board: Arc<Board>,
     orders: Arc<ArrayQueue<LaneOrder>>,
@@ -126,6 +143,7 @@ pub struct Lane<R, P> {
     streams: Streams,
     pool: Pool,
     checkpoint: Checkpoint,
+    keeping: Keeping,
     discovery: Discovery,
     opening: BTreeMap<Token, Opening>,
     /// Files whose head is to be read as soon as fewer are being opened.
@@ -150,11 +168,13 @@ pub struct Lane<R, P> {
 impl<R: Ring, P: Port> Lane<R, P> {
     /// A lane that has read its checkpoint and waits for its first plan.
     pub fn new(config: LaneConfig, mut ring: R, port: P, board: Arc<Board>) -> Self {
-        let checkpoint = Checkpoint::load(&mut ring, &config.checkpoint, config.lane);
+        let checkpoint = Checkpoint::load(&mut ring, &config.checkpoint, config.lane, config.lanes);
+        let (spool, troubles) = Spool::load(&mut ring, &config.keep, config.lane, config.lanes);
+        let keeping = Keeping::new(stored::take_back(&mut ring));
         let now = ring.now();
-        Self {
+        let mut lane = Self {
             config,
-            ring,
+            ring: Spooled::new(ring, spool),
             port,
             board,
             orders: Arc::new(ArrayQueue::new(LANE_ORDERS_MAX)),
@@ -168,6 +188,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             streams: Streams::default(),
             pool: Pool::default(),
             checkpoint,
+            keeping,
             discovery: Discovery::default(),
             opening: BTreeMap::new(),
             unopened: VecDeque::new(),
@@ -183,7 +204,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
             next_report: Duration::ZERO,
             next_tail: Duration::ZERO,
             carried_bytes: 0,
-        }
+        };
+        troubles.into_iter().for_each(|trouble| lane.trouble(trouble));
+        lane
     }
 
     pub fn handle(&self) -> LaneHandle {
@@ -210,6 +233,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         self.discover();
         self.tail();
+        self.keep();
         self.regroup_all();
         self.targets.watch_credit(self.now.mono);
         self.carry();
@@ -228,8 +252,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if self.has_work() {
             return Duration::ZERO;
         }
-        let next =
-            [Some(self.next_tail), self.batches.next_due(), Some(self.next_report), self.discovery.next(self.draining)];
+        let next = [
+            Some(self.next_tail),
+            self.batches.next_due(),
+            Some(self.next_report),
+            Some(self.keep_next()),
+            self.discovery.next(self.draining),
+        ];
         let wake = next.into_iter().flatten().min().unwrap_or(Duration::MAX);
         wake.saturating_sub(self.now.mono).min(TURN_SLEEP_MAX)
     }
@@ -248,6 +277,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 LaneOrder::Drain => {
                     self.draining = true;
                     self.seal_all();
+                    self.keep_all();
                 }
                 LaneOrder::Halt => return Turn::Halted,
             }
