@@ -65,6 +65,7 @@ impl Lanes {
                 keep: Keep::new(PathBuf::clone(&spool)),
                 backend_reason: reason.clone(),
                 core,
+                catch_up_percent: config.catch_up_percent,
             };
             match lanes.spawn(lane_config, backend, board, &tell) {
                 Ok(port) => ports.push(port),

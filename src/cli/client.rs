@@ -3,28 +3,24 @@
 //! On the node itself the certificate is pinned by its bytes, which is stronger than any name check and needs no
 //! authority; elsewhere the system's roots or a CA file decide.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
-    rustls::{
-        ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    },
+    rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs},
 };
 
 use crate::{
     config::compile::address,
     fault::{Fault, Kind},
-    limits,
+    limits, target,
 };
 
 /// What makes the API's certificate a good one.
@@ -44,6 +40,7 @@ pub struct Client {
     port: u16,
     connector: TlsConnector,
     token: Option<String>,
+    timeout: Duration,
 }
 
 /// An answer that came.
@@ -64,7 +61,13 @@ impl Client {
         };
         let (host, port) = address::host_port(authority.trim_end_matches('/'), 8443).map_err(wrong)?;
         let connector = TlsConnector::from(Arc::new(tls(trust)?));
-        Ok(Self { host, port, connector, token })
+        Ok(Self { host, port, connector, token, timeout: limits::CLIENT_TIMEOUT })
+    }
+
+    /// The same with another limit for an answer.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Sends one request and waits for its answer, whatever its status.
@@ -84,9 +87,9 @@ impl Client {
             .map_err(|error| Fault::io("client", &error))?;
         runtime.block_on(async {
             let exchange = self.exchange(method, path, body, if_match);
-            tokio::time::timeout(limits::CLIENT_TIMEOUT, exchange).await.unwrap_or_else(|_| {
-                Err(self.unavailable(format!("no answer within {} s", limits::CLIENT_TIMEOUT.as_secs())))
-            })
+            tokio::time::timeout(self.timeout, exchange)
+                .await
+                .unwrap_or_else(|_| Err(self.unavailable(format!("no answer within {} s", self.timeout.as_secs()))))
         })
     }
 
@@ -95,25 +98,19 @@ impl Client {
     /// # Errors
     /// As `send`, or what the API says.
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
+        self.good(method, path, body).map(|reply| reply.body)
+    }
+
+    /// As `call`, with the whole answer.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub fn good(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Fault> {
         let reply = self.send(method, path, body, None)?;
         if (200..300).contains(&reply.status) {
-            return Ok(reply.body);
+            return Ok(reply);
         }
-        let message = reply.body.get("message").and_then(Value::as_str).unwrap_or("no reason given");
-        let (kind, hint) = match reply.status {
-            400 => (Kind::Invalid, None),
-            401 => (Kind::Unauthenticated, Some("give a good token with -J or CORELANE_JWT")),
-            403 => (Kind::Forbidden, Some("changes need the role system:cluster-admin")),
-            404 => (Kind::NotFound, None),
-            409 => (Kind::Conflict, None),
-            412 => (Kind::Stale, None),
-            _ => (Kind::Unavailable, None),
-        };
-        let fault = Fault::new(kind, "", message);
-        Err(match hint {
-            Some(hint) => fault.way_out(hint),
-            None => fault,
-        })
+        Err(refusal(&reply))
     }
 
     async fn exchange(
@@ -179,6 +176,25 @@ impl Client {
     }
 }
 
+/// What the API says against a request.
+pub fn refusal(reply: &Reply) -> Fault {
+    let message = reply.body.get("message").and_then(Value::as_str).unwrap_or("no reason given");
+    let (kind, hint) = match reply.status {
+        400 => (Kind::Invalid, None),
+        401 => (Kind::Unauthenticated, Some("give a good token with -J or CORELANE_JWT")),
+        403 => (Kind::Forbidden, Some("changes need the role system:cluster-admin")),
+        404 => (Kind::NotFound, None),
+        409 => (Kind::Conflict, None),
+        412 => (Kind::Stale, None),
+        _ => (Kind::Unavailable, None),
+    };
+    let fault = Fault::new(kind, "", message);
+    match hint {
+        Some(hint) => fault.way_out(hint),
+        None => fault,
+    }
+}
+
 /// A name within a path: what is not unreserved is percent-encoded (RFC 3986 §2.3).
 pub fn path_segment(name: &str) -> String {
     let mut out = String::new();
@@ -192,8 +208,7 @@ pub fn path_segment(name: &str) -> String {
 }
 
 fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Fault::invalid("TLS", error.to_string()))?;
     let mut roots = RootCertStore::empty();
@@ -201,8 +216,7 @@ fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
         Trust::Pinned(pem) => {
             let pinned = CertificateDer::from_pem_slice(pem.as_bytes())
                 .map_err(|_| Fault::invalid("endpoint", "its certificate is not PEM"))?;
-            let verifier = Arc::new(Pin { pinned, provider });
-            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
+            return target::tls::pinned_config(&pinned, "this node's endpoint file");
         }
         Trust::File(path) => {
             let place = || path.display().to_string();
@@ -220,49 +234,4 @@ fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
         }
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Takes one certificate and no other, by its bytes; the handshake still proves that the peer has its key.
-#[derive(Debug)]
-struct Pin {
-    pinned: CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        if *end_entity == self.pinned {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(TlsError::General("the API shows another certificate than this node's endpoint file says".to_owned()))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

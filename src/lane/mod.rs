@@ -23,6 +23,8 @@ mod plan;
 pub mod pool;
 pub mod reader;
 mod report;
+mod rota;
+mod schedule;
 mod settle;
 pub mod spool;
 pub mod stored;
@@ -51,6 +53,8 @@ use self::{
     open::Opening,
     pool::Pool,
     reader::Reader,
+    rota::{Bucket, Rota},
+    schedule::Candidate,
     spool::{Keep, Spool, Spooled},
     stream::Streams,
     target::Targets,
@@ -77,6 +81,8 @@ pub struct LaneConfig {
     pub keep: Keep,
     pub backend_reason: String,
     pub core: Option<usize>,
+    /// Share of a core that catching up may take, in percent; 100 = all of it.
+    pub catch_up_percent: u8,
 }
 
 /// Gives orders to a lane from another thread.
@@ -137,8 +143,13 @@ pub struct Lane<R, P> {
     targets: Targets,
     readers: BTreeMap<u32, Box<Reader>>,
     next_reader: u32,
-    /// (reader, pass) with something to read.
+    /// (reader, pass) that have become ready since the last turn.
     ready: VecDeque<(u32, u32)>,
+    rota: Rota,
+    /// Kept for its memory.
+    candidates: Vec<Candidate>,
+    /// CPU time that catching up may take, in microseconds.
+    catch_up: Bucket,
     batches: BatchSet,
     streams: Streams,
     pool: Pool,
@@ -184,6 +195,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
             readers: BTreeMap::new(),
             next_reader: 0,
             ready: VecDeque::new(),
+            rota: Rota::default(),
+            candidates: Vec::new(),
+            catch_up: Bucket::default(),
             batches: BatchSet::default(),
             streams: Streams::default(),
             pool: Pool::default(),
@@ -258,14 +272,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
             Some(self.next_report),
             Some(self.keep_next()),
             self.discovery.next(self.draining),
+            self.rota.next,
         ];
         let wake = next.into_iter().flatten().min().unwrap_or(Duration::MAX);
         wake.saturating_sub(self.now.mono).min(TURN_SLEEP_MAX)
-    }
-
-    /// Whether a pass could be carried right now.
-    fn has_work(&self) -> bool {
-        !self.draining && self.ready.iter().any(|(reader, pass)| self.may_carry(*reader, *pass))
     }
 
     fn obey(&mut self) -> Turn {

@@ -72,8 +72,17 @@ impl Kernel {
     }
 }
 
+/// CPU time of the calling thread (a system call).
+pub fn cpu() -> Duration {
+    time_of(ClockId::ThreadCPUTime)
+}
+
 fn monotonic() -> Duration {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    time_of(ClockId::Monotonic)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
     Duration::new(u64::try_from(tv_sec).unwrap_or(0), u32::try_from(tv_nsec).unwrap_or(0))
 }
 

@@ -23,7 +23,7 @@ mod watch;
 
 pub use poll::Poll;
 pub use probe::{Backend, probe};
-pub use sim::{Faults, Injected, Sim, SimWorld};
+pub use sim::{FaultKind, Faults, Injected, Sim, SimWorld};
 pub use uring::Uring;
 
 use std::{
@@ -154,6 +154,8 @@ pub trait Ring {
     fn backend(&self) -> &'static str;
     /// The clocks as of the last `reap` (or creation).
     fn now(&self) -> Now;
+    /// CPU time the lane's thread has taken so far.
+    fn cpu(&self) -> Duration;
     fn waker(&self) -> Waker;
 
     /// Opens for reading, never creating, never following into a FIFO that would block.

@@ -100,6 +100,10 @@ impl Ring for Poll {
         self.kernel.now
     }
 
+    fn cpu(&self) -> Duration {
+        super::kernel::cpu()
+    }
+
     fn waker(&self) -> Waker {
         self.kernel.bell.waker()
     }

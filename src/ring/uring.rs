@@ -253,6 +253,10 @@ impl Ring for Uring {
         self.kernel.now
     }
 
+    fn cpu(&self) -> Duration {
+        super::kernel::cpu()
+    }
+
     fn waker(&self) -> Waker {
         self.kernel.bell.waker()
     }

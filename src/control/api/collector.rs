@@ -35,7 +35,7 @@ pub async fn read(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> 
 pub fn collector(shared: &Shared, now: Nanos) -> Value {
     let (plan, expiry) = {
         let registry = shared.registry();
-        (Arc::clone(registry.plan()), registry.certificate_expiry())
+        (registry.plan(), registry.certificate_expiry())
     };
     let trend = shared.trend();
     let counts = Counts::of(&shared.board);

@@ -1,13 +1,20 @@
 //! The REST API: routes, who may use them, and what they share.
 //!
 //! The table of routes below is all there is; the OpenAPI document in `docs/` is held against it by a test. Every
-//! request but that for the document needs a token; reading needs the viewer's role, everything else the admin's.
+//! request but that for the document needs a token or comes by the unix socket; reading needs the viewer's role,
+//! everything else the admin's.
 
+pub mod access;
+pub mod admit;
 pub mod answer;
+pub mod body;
 pub mod collector;
 pub mod health;
+pub mod identity;
 pub mod object;
+pub mod rate;
 pub mod server;
+pub mod socket;
 pub mod status;
 
 #[cfg(test)]
@@ -17,24 +24,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
-    middleware::{self, Next},
+    extract::DefaultBodyLimit,
+    middleware,
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
-use http::{Method, StatusCode, header};
+use http::{StatusCode, header};
 
-use self::answer::{Refused, error};
+use self::{
+    access::AccessLog,
+    admit::Rates,
+    answer::error,
+    identity::{Identity, Look},
+};
 use super::{
     registry::Registry,
-    token::{Caller, KeyRing},
+    token::{self, Caller, KeyRing, Refusal},
 };
-use crate::{
-    config::Kind,
-    fault::{Fault, Kind as FaultKind},
-    limits,
-    stats::Board,
-};
+use crate::{config::Kind, limits, stats::Board};
 
 /// The OpenAPI 3.1 document, kept by hand beside the other documentation.
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
@@ -42,36 +49,69 @@ const OPENAPI_PATH: &str = "/api/openapi.json";
 
 /// What all handlers share.
 pub struct Shared {
-    registry: Mutex<Registry>,
+    registry: Registry,
     keys: RwLock<KeyRing>,
     trend: Mutex<health::Trend>,
+    rates: Rates,
+    access: AccessLog,
+    identity: Arc<Identity>,
+    on_renewal: OnRenewal,
     pub board: Arc<Board>,
 }
 
+/// Called with the chain in PEM each time the API's certificate was renewed.
+pub type OnRenewal = Box<dyn Fn(String) + Send + Sync>;
+
 impl Shared {
-    pub fn new(registry: Registry, keys: KeyRing, board: Arc<Board>) -> Self {
-        let trend = Mutex::new(health::Trend::default());
-        Self { registry: Mutex::new(registry), keys: RwLock::new(keys), trend, board }
+    pub fn new(
+        registry: Registry,
+        keys: KeyRing,
+        board: Arc<Board>,
+        identity: Arc<Identity>,
+        on_renewal: OnRenewal,
+    ) -> Self {
+        Self {
+            registry,
+            keys: RwLock::new(keys),
+            trend: Mutex::default(),
+            rates: Rates::new(),
+            access: AccessLog::new(),
+            identity,
+            on_renewal,
+            board,
+        }
     }
 
-    /// A panic while it was held leaves the registry whole: it changes only after everything that can fail.
-    pub fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     pub fn trend(&self) -> MutexGuard<'_, health::Trend> {
         self.trend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn verify(&self, token: &str) -> Option<Caller> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).verify(token)
+    fn verify(&self, token: &str) -> Result<Caller, Refusal> {
+        token::verify(token, &self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at everything that may have changed outside: token keys, the objects directory, the trend of the counts.
+    fn look_at_certificate(&self) {
+        match self.identity.look() {
+            Look::Same => {}
+            Look::Renewed(pem) => {
+                tracing::info!("the API's certificate was renewed");
+                (self.on_renewal)(pem);
+            }
+            Look::Refused(text) => tracing::warn!("{text}"),
+        }
+    }
+
+    /// Looks at everything that may have changed outside: token keys, the objects directory, the trend of the counts,
+    /// the API's certificate.
     pub fn tick(&self) {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).refresh();
         self.registry().poll_directory();
         self.trend().sample(&self.board, health::now());
+        self.look_at_certificate();
     }
 }
 
@@ -91,7 +131,7 @@ fn routes() -> Vec<Route> {
             path: format!("/api/v2/logs/{}", kind.plural()),
             methods: &["get", "post"],
             handler: get(move |state| object::list(kind, state))
-                .post(move |state, caller, body| object::create(kind, state, caller, body)),
+                .post(move |state, caller, head, body| object::create(kind, state, caller, head, body)),
         });
         routes.push(Route {
             path: format!("/api/v2/logs/{}/{{name}}", kind.plural()),
@@ -123,35 +163,9 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(async || {
             error(StatusCode::METHOD_NOT_ALLOWED, 12, "this path does not take this method")
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit::admit))
         .layer(DefaultBodyLimit::max(limits::REQUEST_BODY_BYTES_MAX))
         .with_state(shared)
-}
-
-/// Lets a request in when its token and role allow it, and gives up on one that takes too long.
-async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    if request.uri().path() != OPENAPI_PATH {
-        let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(caller) = header.and_then(bearer).and_then(|token| shared.verify(token)) else {
-            return Refused(answer::unauthenticated()).into_response();
-        };
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        let may = if reads { caller.may_read() } else { caller.may_change() };
-        if !may {
-            return Refused(answer::denied()).into_response();
-        }
-        request.extensions_mut().insert(caller);
-    }
-    match tokio::time::timeout(limits::API_REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Refused(Fault::new(FaultKind::Unavailable, "", "the request took too long")).into_response(),
-    }
-}
-
-/// The token of `Authorization: Bearer …`; the scheme in any case (RFC 9110 §11.1).
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 async fn openapi() -> Response {

@@ -23,7 +23,7 @@ pub async fn read(State(shared): State<Arc<Shared>>) -> Answer {
 
 /// The whole status as JSON.
 pub fn status(shared: &Shared) -> Value {
-    let plan = Arc::clone(shared.registry().plan());
+    let plan = shared.registry().plan();
     let lanes = shared.board.lanes();
     let reports = shared.board.targets();
     let mut readers: Vec<&ReaderReport> = lanes.iter().flat_map(|lane| &lane.readers).collect();

@@ -177,6 +177,10 @@ impl<R: Ring> Ring for Spooled<R> {
         self.ring.now()
     }
 
+    fn cpu(&self) -> Duration {
+        self.ring.cpu()
+    }
+
     fn waker(&self) -> Waker {
         self.ring.waker()
     }

@@ -150,6 +150,7 @@ pub struct World {
     pub plan: Plan,
     /// What is kept of files that would vanish.
     pub keep: Keep,
+    pub catch_up_percent: u8,
 }
 
 pub const LOG: &str = "/var/log/app/app.log";
@@ -166,9 +167,16 @@ impl World {
         let mut plan = Plan::empty("c1", "n1");
         plan.sources.push(Arc::new(source()));
         plan.targets.extend(targets.iter().map(|name| Arc::new(target(name))));
-        let keep = Keep::new(PathBuf::from(SPOOL));
-        let mut world =
-            Self { disk, peers: Rc::default(), board: Arc::default(), lane: None, handle: None, plan, keep };
+        let mut world = Self {
+            disk,
+            peers: Rc::default(),
+            board: Arc::default(),
+            lane: None,
+            handle: None,
+            plan,
+            keep: Keep::new(PathBuf::from(SPOOL)),
+            catch_up_percent: 100,
+        };
         world.start();
         world
     }
@@ -182,6 +190,7 @@ impl World {
             keep: self.keep.clone(),
             backend_reason: String::new(),
             core: None,
+            catch_up_percent: self.catch_up_percent,
         };
         let lane = Lane::new(config, self.disk.ring(), TestPort(Rc::clone(&self.peers)), Arc::clone(&self.board));
         self.handle = Some(lane.handle());
@@ -320,6 +329,7 @@ pub fn source() -> SourcePlan {
         labels: Vec::new(),
         metadata: MetadataField::DEFAULT.to_vec(),
         tenant: None,
+        rate_bytes: None,
     }
 }
 

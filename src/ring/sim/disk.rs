@@ -234,6 +234,32 @@ impl Disk {
         Ok(inode)
     }
 
+    /// The path and all below it, the deepest first.
+    pub fn tree(&self, path: &Path) -> Vec<PathBuf> {
+        let below = self.names.range(path.to_owned()..).take_while(|(name, _)| name.starts_with(path));
+        let mut tree: Vec<PathBuf> = below.map(|(name, _)| name.clone()).collect();
+        tree.reverse();
+        tree
+    }
+
+    /// Unlinks an empty directory.
+    pub fn remove_directory(&mut self, path: &Path) {
+        if let Some(inode) = self.names.remove(path) {
+            self.unlink_inode(inode);
+            self.unsettled.push(Change::Unlink(path.to_owned()));
+        }
+    }
+
+    /// Makes the content of all files below `path` durable, and all names.
+    pub fn sync_tree(&mut self, path: &Path) {
+        for below in self.tree(path) {
+            if let Ok(inode) = self.look_up(&below) {
+                self.sync(inode);
+            }
+        }
+        self.settle_names();
+    }
+
     fn unlink_inode(&mut self, inode: u64) {
         if let Some(node) = self.inodes.get_mut(&inode) {
             node.links = node.links.saturating_sub(1);

@@ -13,7 +13,7 @@ mod random;
 mod tests;
 mod world;
 
-pub use fault::{Faults, Injected};
+pub use fault::{FaultKind, Faults, Injected};
 
 use std::{
     io,
@@ -100,6 +100,22 @@ impl SimWorld {
         self.world().remove(path.as_ref())
     }
 
+    /// Unlinks a directory with all that is below; what is open stays readable.
+    pub fn remove_tree(&self, path: impl AsRef<Path>) {
+        self.world().remove_tree(path.as_ref());
+    }
+
+    /// What `stat` would say, without faults.
+    pub fn meta(&self, path: impl AsRef<Path>) -> Option<Meta> {
+        let world = self.world();
+        world.disk.look_up(path.as_ref()).ok().map(|inode| world.disk.meta(inode))
+    }
+
+    /// Something outside the machine happens at this time: no sleep goes beyond it.
+    pub fn alarm(&self, at: Option<Duration>) {
+        self.world().alarm = at;
+    }
+
     /// From now on every read of this file fails, or none does for its own sake.
     pub fn fail_reads(&self, path: impl AsRef<Path>, fail: bool) {
         let mut world = self.world();
@@ -140,6 +156,11 @@ impl SimWorld {
         self.world().disk.sync_all();
     }
 
+    /// Makes what was written below a path survive a power loss, and all names.
+    pub fn sync_tree(&self, path: impl AsRef<Path>) {
+        self.world().disk.sync_tree(path.as_ref());
+    }
+
     /// SIGKILL to every process: what was written stays, persists under way may or may not have happened. Calls on
     /// their rings fail from now on.
     pub fn kill(&self) {
@@ -158,8 +179,8 @@ impl SimWorld {
         world.set_store(is_there);
         let World { disk, chance, .. } = &mut *world;
         let damage = disk.power_loss(&mut chance.random);
-        chance.injected.torn_files += damage.torn_files;
-        chance.injected.undone_names += damage.undone_names;
+        chance.injected.note(FaultKind::TornFile, damage.torn_files);
+        chance.injected.note(FaultKind::UndoneName, damage.undone_names);
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -216,6 +237,10 @@ impl Ring for Sim {
         self.now
     }
 
+    fn cpu(&self) -> Duration {
+        self.world.world().cpu
+    }
+
     fn waker(&self) -> Waker {
         let rung = Arc::clone(&self.rung);
         Waker::new(move || rung.store(true, Ordering::Release))
@@ -228,12 +253,14 @@ impl Ring for Sim {
         if world.disk.meta(inode).directory {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        world.fail(FaultKind::OpenError)?;
         self.open_inode(&mut world, inode)
     }
 
     fn create(&mut self, path: &Path) -> io::Result<Handle> {
         let mut world = self.world.world();
         world.process(self.id)?;
+        world.fail(FaultKind::OpenError)?;
         let inode = world.create(path)?;
         self.open_inode(&mut world, inode)
     }
@@ -244,6 +271,7 @@ impl Ring for Sim {
 
     fn stat(&mut self, handle: Handle) -> io::Result<Meta> {
         let mut world = self.world.world();
+        world.fail(FaultKind::StatError)?;
         let inode = self.inode(&mut world, handle)?;
         Ok(world.disk.meta(inode))
     }
@@ -252,12 +280,14 @@ impl Ring for Sim {
         let mut world = self.world.world();
         world.process(self.id)?;
         let inode = world.disk.look_up(path)?;
+        world.fail(FaultKind::StatError)?;
         Ok(Meta { generation: 0, ..world.disk.meta(inode) })
     }
 
     fn list(&mut self, directory: &Path, max: usize) -> io::Result<Vec<Entry>> {
         let mut world = self.world.world();
         world.process(self.id)?;
+        world.fail(FaultKind::ListError)?;
         world.disk.list(directory, max)
     }
 
@@ -302,8 +332,7 @@ impl Ring for Sim {
         let inode = self.inode(&mut world, handle)?;
         let at_end = world.disk.content(inode, offset).is_empty();
         let World { chance, .. } = &mut *world;
-        if !at_end && chance.strikes(chance.faults.would_block) {
-            chance.injected.would_blocks += 1;
+        if !at_end && chance.strikes(FaultKind::WouldBlock) {
             return Ok(ReadNow::WouldBlock);
         }
         world.read(inode, offset, buf).map(ReadNow::Ready)
@@ -315,11 +344,20 @@ impl Ring for Sim {
         let end = offset + data.len() as u64;
         let is_full = end.saturating_sub(world.disk.meta(inode).size) > world.free();
         let World { chance, .. } = &mut *world;
-        if !data.is_empty() && (is_full || chance.strikes(chance.faults.write_full)) {
-            chance.injected.writes_full += 1;
-            let written = if is_full { 0 } else { chance.random.below(data.len() as u64) as usize };
-            world.write(inode, offset, &data[..written]);
+        if is_full {
+            chance.injected.note(FaultKind::WriteFull, 1);
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        let error = match data {
+            [] => None,
+            _ if chance.strikes(FaultKind::WriteFull) => Some(libc::ENOSPC),
+            _ if chance.strikes(FaultKind::WriteError) => Some(libc::EIO),
+            _ => None,
+        };
+        if let Some(error) = error {
+            let written = chance.random.below(data.len() as u64) as usize;
+            world.write(inode, offset, &data[..written]);
+            return Err(io::Error::from_raw_os_error(error));
         }
         world.write(inode, offset, data);
         Ok(())
