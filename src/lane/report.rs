@@ -57,9 +57,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         });
     }
 
-    /// Ordered to drain, and nothing is in flight or unwritten any more.
+    /// Ordered to drain, and nothing is in flight, unsynced or about to vanish any more.
     pub fn is_drained(&self) -> bool {
-        self.draining && self.batches.is_idle() && !self.checkpoint.is_syncing()
+        self.draining && self.batches.is_idle() && self.checkpoint.is_safe() && self.is_kept()
     }
 
     fn flow_reports(&self) -> Vec<FlowReport> {
