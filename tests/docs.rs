@@ -95,6 +95,8 @@ fn the_promised_numbers_are_those_in_force() {
         ("RELP_WINDOW_FRAMES", limits::RELP_WINDOW_FRAMES.to_string()),
         ("RELP_ANSWER_TIMEOUT", seconds(limits::RELP_ANSWER_TIMEOUT)),
         ("RELP_REFUSALS_MAX", limits::RELP_REFUSALS_MAX.to_string()),
+        ("EVENT_TIME_SLACK", seconds(limits::EVENT_TIME_SLACK)),
+        ("CATCH_UP_LAG", seconds(limits::CATCH_UP_LAG)),
         ("BACKOFF_MAX", seconds(limits::BACKOFF_MAX)),
         ("DRAIN_DEADLINE", seconds(limits::DRAIN_DEADLINE)),
         ("LOOK_BACK_BYTES", format!("{} KiB", limits::LOOK_BACK_BYTES >> 10)),
