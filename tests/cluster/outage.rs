@@ -6,7 +6,7 @@ use corelane::{config::Kind, fault::Kind as FaultKind};
 use etcd_client::CompactionOptions;
 
 use crate::{
-    etcd::{Etcd, runtime},
+    etcd::{Etcd, eventually, runtime},
     peer::{Peer, config, source},
 };
 
@@ -23,7 +23,8 @@ fn a_node_starts_and_runs_with_etcd_down_and_converges_when_it_returns() {
 
         let peer = Peer::start(&first);
         assert_eq!((peer.plan().revision, peer.plan().sources.len()), (revision, 1), "from what was kept");
-        assert!(peer.await_down().await.contains("connection refused"));
+        eventually("it says why", || format!("{:?}", peer.registry.store().feed()).contains("connection refused"))
+            .await;
         let complaint = &peer.plan().complaints[0];
         assert!(complaint.kind == "etcd" && complaint.text.starts_with("was not read yet"), "{complaint:?}");
         let refused = peer.registry.create(Kind::Source, &source("b"), "me").await.unwrap_err();

@@ -120,12 +120,13 @@ impl Link {
         F: Future<Output = Result<T, Error>> + Send,
     {
         let session = self.session().await?;
-        let trouble = match timeout(limits::ETCD_REQUEST_TIMEOUT, ask(session.client.clone())).await {
+        let (trouble, over) = match timeout(limits::ETCD_REQUEST_TIMEOUT, ask(session.client.clone())).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => trouble(&session.member, &error),
-            Err(_) => silent(&session.member),
+            Ok(Err(error)) => (trouble(&session.member, &error), is_about_the_user(&error)),
+            Err(_) => (silent(&session.member), false),
         };
-        if matches!(trouble, Trouble::Uncertain(_)) {
+        // The next connection reads the password anew.
+        if over || matches!(trouble, Trouble::Uncertain(_)) {
             self.give_up(&session).await;
         }
         Err(trouble)
@@ -212,7 +213,7 @@ pub fn trouble(member: &str, error: &Error) -> Trouble {
             fault(Kind::Unavailable, text)
                 .way_out("the user needs a role that may read and write /corelane/<cluster>/"),
         ),
-        Code::Unauthenticated => {
+        _ if is_about_the_user(error) => {
             Trouble::Refused(fault(Kind::Unavailable, text).way_out("is `etcd_user` with its password the right one?"))
         }
         Code::InvalidArgument if text.contains("user name is empty") => {
@@ -220,6 +221,12 @@ pub fn trouble(member: &str, error: &Error) -> Trouble {
         }
         _ => Trouble::Refused(fault(Kind::Unavailable, text)),
     }
+}
+
+/// Whether etcd no longer takes this user with the password it had.
+fn is_about_the_user(error: &Error) -> bool {
+    let Error::GRpcStatus(status) = error else { return false };
+    status.code() == Code::Unauthenticated || status.message().contains("authentication failed")
 }
 
 pub fn silent(member: &str) -> Trouble {
