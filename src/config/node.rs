@@ -27,13 +27,14 @@ pub const CONFIG_FILE: &str = "/etc/corelane/corelane.toml";
 pub const STATE_DIR: &str = "/var/lib/corelane";
 /// Where the cluster key of a node lies that shares its objects with others.
 pub const CLUSTER_KEY_FILE: &str = "/etc/corelane/cluster.key";
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "node",
     "cluster",
     "listen",
     "lanes",
     "backend",
     "memory_max",
+    "catch_up_percent",
     "state_dir",
     "objects",
     "tls_cert",
@@ -96,6 +97,9 @@ pub struct NodeConfig {
     /// Most bytes pools and queues may take together; a plan above is refused with the arithmetic. Default: none, that
     /// is the fixed pools (64 MiB) plus what the targets' `queueBytes` ask for.
     pub memory_max: Option<usize>,
+    /// Share of a core a lane may take to catch up on lines older than a minute, in percent. Default 25: what an outage
+    /// left behind must not take the CPU from what is live, on the node and in the lane. 100 = no limit.
+    pub catch_up_percent: u8,
     /// Checkpoints, the embedded store and generated keys. Default `/var/lib/corelane`. Losing it means new keys, no
     /// objects and readers that begin at their `startAt`.
     pub state_dir: PathBuf,
@@ -141,6 +145,7 @@ impl NodeConfig {
             lanes: 1,
             backend: Backend::Auto,
             memory_max: None,
+            catch_up_percent: limits::CATCH_UP_PERCENT,
             state_dir: PathBuf::from(STATE_DIR),
             objects: None,
             tls_cert: None,
@@ -214,6 +219,12 @@ impl NodeConfig {
                     _ => Amount::Text(string(key, value)?),
                 };
                 self.memory_max = Some(amount::bytes(&amount).map_err(|text| format!("`memory_max`: {text}"))?);
+            }
+            "catch_up_percent" => {
+                let percent = value.as_integer().and_then(|percent| u8::try_from(percent).ok());
+                self.catch_up_percent = percent
+                    .filter(|percent| (1..=100).contains(percent))
+                    .ok_or_else(|| "`catch_up_percent` must be a whole number from 1 to 100".to_owned())?;
             }
             "state_dir" => self.state_dir = path(key, value)?,
             "objects" => self.objects = Some(path(key, value)?),
@@ -327,6 +338,7 @@ mod tests {
             lanes = 2
             backend = "poll"
             memory_max = "128MiB"
+            catch_up_percent = 40
             state_dir = "/s"
             objects = "/o"
             tls_cert = "/c.pem"
@@ -344,6 +356,7 @@ mod tests {
         let config = NodeConfig::parse(text, "x").unwrap();
         assert_eq!(KEYS.len(), text.matches(" = ").count(), "the test has every key");
         assert_eq!((config.node.as_str(), config.lanes, config.backend), ("n1", 2, Backend::Poll));
+        assert_eq!(config.catch_up_percent, 40);
         assert_eq!((config.memory_max, config.listen), (Some(128 << 20), "[::1]:9000".parse().unwrap()));
     }
 

@@ -8,6 +8,7 @@
 mod edit;
 mod known;
 mod view;
+pub mod whole;
 
 pub use self::{
     edit::{Edit, IfMatch},

@@ -5,7 +5,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{Refusal, spelling};
+use super::{
+    Refusal,
+    secret::{PLACEHOLDER, PLACEHOLDER_CHANGED},
+    spelling,
+};
 use crate::model::Level;
 
 /// One field of a document.
@@ -175,6 +179,11 @@ pub fn map_secrets(
 fn judge(field: &Field, top: &str, path: &str, value: &Value) -> Result<Value, Vec<Refusal>> {
     let wrong = |what: &str| Err(vec![Refusal::new(top, format!("`{path}` must be {what}, not {}", type_of(value)))]);
     match (&field.shape, value) {
+        (Shape::Secret, Value::String(text)) if text == PLACEHOLDER || text == PLACEHOLDER_CHANGED => {
+            let text =
+                format!("`{path}` is the placeholder of an export, and no secret is kept that it could stand for");
+            Err(vec![Refusal::new(top, text)])
+        }
         (Shape::Bool, Value::Bool(_))
         | (Shape::Text | Shape::Secret | Shape::TextNowObjectLater, Value::String(_))
         | (Shape::Amount | Shape::TextOrNumber, Value::String(_)) => Ok(value.clone()),

@@ -171,7 +171,13 @@ fn errors_have_their_fixed_shape() {
             404,
             refused(5, "no source 'etdc'; did you mean 'etcd'?"),
         ),
-        (Method::GET, "/api/v2/logs/sources/..%2f..%2fetc", Value::Null, 404, refused(5, "no source '../../etc'")),
+        (
+            Method::GET,
+            "/api/v2/logs/sources/..%2f..%2fetc",
+            Value::Null,
+            400,
+            refused(3, "path: `name` has '/' in it; letters, digits and `._-` are taken"),
+        ),
         (Method::PUT, &path, json!({"name": "b"}), 400, Value::Null),
         (Method::GET, "/api/v2/logs", Value::Null, 404, refused(5, "there is nothing at this path")),
         (Method::POST, &path, Value::Null, 405, refused(12, "this path does not take this method")),
@@ -199,7 +205,7 @@ fn a_body_that_is_too_large_or_no_json_is_refused() {
     let world = World::start();
     let large = json!({"name": "x".repeat(limits::REQUEST_BODY_BYTES_MAX)});
     let reply = world.send(Method::POST, SOURCES, large);
-    let text = "request body: could not be read; at most 1048576 bytes are taken";
+    let text = "request body: is too large; at most 1048576 bytes are taken";
     assert_eq!((reply.status, reply.body), (400, refused(3, text)));
     let reply = world.admin.send(Method::POST, SOURCES, None, None).unwrap();
     assert!(reply.body["message"].as_str().unwrap().starts_with("request body: is not JSON"), "{reply:?}");
