@@ -98,12 +98,25 @@ pub const TARGETS_MAX: usize = 64;
 pub const SOURCES_MAX: usize = 1024;
 /// Flows of one lane, which is also the number of slots of its checkpoint.
 pub const FLOWS_MAX: usize = 32_768;
-/// Bytes one pass may carry in one turn before the next pass has its turn.
-pub const TURN_BYTES: usize = CHUNK_BYTES;
+/// Bytes one pass may carry at once before the next pass of its source has its turn.
+pub const PASS_BYTES: usize = CHUNK_BYTES;
 /// Bytes all passes together may carry in one turn: what settles, changes or is due waits no longer than that.
-pub const ROUND_BYTES: u64 = 16 * TURN_BYTES as u64;
+pub const TURN_BYTES: u64 = 16 * PASS_BYTES as u64;
 /// Longest a lane sleeps without looking at the world.
 pub const TURN_SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Bytes one source may carry in one round before the next source has its turn. A lane turn has several rounds.
+pub const ROUND_BYTES: usize = 4 * PASS_BYTES;
+/// How far, in event time, a reader may run ahead of another of the same source towards a Loki target. Loki refuses
+/// what is an hour behind its stream.
+pub const EVENT_TIME_SLACK: Duration = Duration::from_secs(15 * 60);
+/// A read or an opening that takes longer no longer holds up the other readers of its source.
+pub const HOLD_MAX: Duration = Duration::from_secs(2);
+/// Lines older than this are caught up on, at a share of the core.
+pub const CATCH_UP_LAG: Duration = Duration::from_secs(60);
+/// That share by default, in percent of a core.
+pub const CATCH_UP_PERCENT: u8 = 25;
+/// Least `rateBytes` of a source, in bytes a second.
+pub const RATE_BYTES_MIN: u64 = 1024;
 /// Orders waiting for one lane.
 pub const LANE_ORDERS_MAX: usize = 64;
 /// Time marks a reader keeps for records without a time of their own.
@@ -204,6 +217,21 @@ pub const EGRESS_BLOCKING_THREADS_MAX: usize = 2 * TARGETS_MAX;
 pub const SYSLOG_POLL: Duration = Duration::from_millis(50);
 /// Bytes read at once from a syslog peer, whose words are only waited for, not understood.
 pub const SYSLOG_READ_BYTES: usize = 4 * KIB;
+/// Messages a RELP peer may be sent that it has not answered. What was not answered when a session ends comes twice at
+/// most once.
+pub const RELP_WINDOW_FRAMES: usize = 2048;
+/// Bytes of RELP frames made at once; one message more may follow.
+pub const RELP_WRITE_BYTES: usize = 64 * KIB;
+/// Bytes read at once from a RELP peer: an answer takes some 20.
+pub const RELP_READ_BYTES: usize = 16 * KIB;
+/// Largest answer of a RELP peer, in bytes.
+pub const RELP_ANSWER_BYTES_MAX: usize = 4 * KIB;
+/// A RELP peer that answers nothing for so long although something is waited for is given up (librelp's own default).
+pub const RELP_ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often that is looked at.
+pub const RELP_POLL: Duration = Duration::from_secs(1);
+/// A message that a RELP peer has refused in so many sessions, and each time took others, counts as refused.
+pub const RELP_REFUSALS_MAX: u32 = 3;
 /// A syslog session that is to be replaced under a new plan is given up when nothing settles for so long.
 pub const SESSION_DRAIN: Duration = Duration::from_secs(10);
 /// A silent session is probed after so long, and so often (TCP keep-alive).
@@ -348,6 +376,8 @@ const _: () = {
     assert!(FRAME_BYTES_MAX < CHUNK_BYTES, "a whole frame and its newline must fit a chunk");
     assert!(FRAME_BYTES_MAX <= 262_144, "Loki refuses longer lines");
     assert!(BATCH_BYTES + 2 * FRAME_BYTES_MAX < 4 * MIB, "one append past the mark must stay below Loki's 4 MiB");
+    assert!(ROUND_BYTES as u64 <= TURN_BYTES, "a turn has room for one source at least");
+    assert!(EVENT_TIME_SLACK.as_secs() < 3600, "Loki refuses what is an hour behind its stream");
     assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");
     assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES && QUEUE_BYTES <= QUEUE_BYTES_MAX);
     assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");

@@ -3,7 +3,7 @@
 //! On the node itself the certificate is pinned by its bytes, which is stronger than any name check and needs no
 //! authority; elsewhere the system's roots or a CA file decide.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -40,6 +40,7 @@ pub struct Client {
     port: u16,
     connector: TlsConnector,
     token: Option<String>,
+    timeout: Duration,
 }
 
 /// An answer that came.
@@ -60,7 +61,13 @@ impl Client {
         };
         let (host, port) = address::host_port(authority.trim_end_matches('/'), 8443).map_err(wrong)?;
         let connector = TlsConnector::from(Arc::new(tls(trust)?));
-        Ok(Self { host, port, connector, token })
+        Ok(Self { host, port, connector, token, timeout: limits::CLIENT_TIMEOUT })
+    }
+
+    /// The same with another limit for an answer.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Sends one request and waits for its answer, whatever its status.
@@ -80,9 +87,9 @@ impl Client {
             .map_err(|error| Fault::io("client", &error))?;
         runtime.block_on(async {
             let exchange = self.exchange(method, path, body, if_match);
-            tokio::time::timeout(limits::CLIENT_TIMEOUT, exchange).await.unwrap_or_else(|_| {
-                Err(self.unavailable(format!("no answer within {} s", limits::CLIENT_TIMEOUT.as_secs())))
-            })
+            tokio::time::timeout(self.timeout, exchange)
+                .await
+                .unwrap_or_else(|_| Err(self.unavailable(format!("no answer within {} s", self.timeout.as_secs()))))
         })
     }
 
@@ -91,25 +98,19 @@ impl Client {
     /// # Errors
     /// As `send`, or what the API says.
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
+        self.good(method, path, body).map(|reply| reply.body)
+    }
+
+    /// As `call`, with the whole answer.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub fn good(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Fault> {
         let reply = self.send(method, path, body, None)?;
         if (200..300).contains(&reply.status) {
-            return Ok(reply.body);
+            return Ok(reply);
         }
-        let message = reply.body.get("message").and_then(Value::as_str).unwrap_or("no reason given");
-        let (kind, hint) = match reply.status {
-            400 => (Kind::Invalid, None),
-            401 => (Kind::Unauthenticated, Some("give a good token with -J or CORELANE_JWT")),
-            403 => (Kind::Forbidden, Some("changes need the role system:cluster-admin")),
-            404 => (Kind::NotFound, None),
-            409 => (Kind::Conflict, None),
-            412 => (Kind::Stale, None),
-            _ => (Kind::Unavailable, None),
-        };
-        let fault = Fault::new(kind, "", message);
-        Err(match hint {
-            Some(hint) => fault.way_out(hint),
-            None => fault,
-        })
+        Err(refusal(&reply))
     }
 
     async fn exchange(
@@ -172,6 +173,25 @@ impl Client {
     fn unavailable(&self, cause: String) -> Fault {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         Fault::new(Kind::Unavailable, format!("https://{host}:{}", self.port), cause)
+    }
+}
+
+/// What the API says against a request.
+pub fn refusal(reply: &Reply) -> Fault {
+    let message = reply.body.get("message").and_then(Value::as_str).unwrap_or("no reason given");
+    let (kind, hint) = match reply.status {
+        400 => (Kind::Invalid, None),
+        401 => (Kind::Unauthenticated, Some("give a good token with -J or CORELANE_JWT")),
+        403 => (Kind::Forbidden, Some("changes need the role system:cluster-admin")),
+        404 => (Kind::NotFound, None),
+        409 => (Kind::Conflict, None),
+        412 => (Kind::Stale, None),
+        _ => (Kind::Unavailable, None),
+    };
+    let fault = Fault::new(kind, "", message);
+    match hint {
+        Some(hint) => fault.way_out(hint),
+        None => fault,
     }
 }
 

@@ -21,13 +21,14 @@ use crate::{fault::Fault, limits};
 /// Where the file is looked for when no flag says otherwise. It may be missing: every key has a default.
 pub const CONFIG_FILE: &str = "/etc/corelane/corelane.toml";
 pub const STATE_DIR: &str = "/var/lib/corelane";
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "node",
     "cluster",
     "listen",
     "lanes",
     "backend",
     "memory_max",
+    "catch_up_percent",
     "state_dir",
     "objects",
     "tls_cert",
@@ -82,6 +83,9 @@ pub struct NodeConfig {
     /// Most bytes pools and queues may take together; a plan above is refused with the arithmetic. Default: none, that
     /// is the fixed pools (64 MiB) plus what the targets' `queueBytes` ask for.
     pub memory_max: Option<usize>,
+    /// Share of a core a lane may take to catch up on lines older than a minute, in percent. Default 25: what an outage
+    /// left behind must not take the CPU from what is live, on the node and in the lane. 100 = no limit.
+    pub catch_up_percent: u8,
     /// Checkpoints, the embedded store and generated keys. Default `/var/lib/corelane`. Losing it means new keys, no
     /// objects and readers that begin at their `startAt`.
     pub state_dir: PathBuf,
@@ -121,6 +125,7 @@ impl NodeConfig {
             lanes: 1,
             backend: Backend::Auto,
             memory_max: None,
+            catch_up_percent: limits::CATCH_UP_PERCENT,
             state_dir: PathBuf::from(STATE_DIR),
             objects: None,
             tls_cert: None,
@@ -191,6 +196,12 @@ impl NodeConfig {
                     _ => Amount::Text(string(key, value)?),
                 };
                 self.memory_max = Some(amount::bytes(&amount).map_err(|text| format!("`memory_max`: {text}"))?);
+            }
+            "catch_up_percent" => {
+                let percent = value.as_integer().and_then(|percent| u8::try_from(percent).ok());
+                self.catch_up_percent = percent
+                    .filter(|percent| (1..=100).contains(percent))
+                    .ok_or_else(|| "`catch_up_percent` must be a whole number from 1 to 100".to_owned())?;
             }
             "state_dir" => self.state_dir = path(key, value)?,
             "objects" => self.objects = Some(path(key, value)?),
@@ -291,6 +302,7 @@ mod tests {
             lanes = 2
             backend = "poll"
             memory_max = "128MiB"
+            catch_up_percent = 40
             state_dir = "/s"
             objects = "/o"
             tls_cert = "/c.pem"
@@ -300,6 +312,7 @@ mod tests {
         let config = NodeConfig::parse(text, "x").unwrap();
         assert_eq!(KEYS.len(), text.matches(" = ").count(), "the test has every key");
         assert_eq!((config.node.as_str(), config.lanes, config.backend), ("n1", 2, Backend::Poll));
+        assert_eq!(config.catch_up_percent, 40);
         assert_eq!((config.memory_max, config.listen), (Some(128 << 20), "[::1]:9000".parse().unwrap()));
     }
 

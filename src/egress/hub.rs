@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     console,
     load::{Credit, Halted, Load},
-    loki,
+    loki, relp,
     report::{Reporter, wall},
     syslog,
     task::{Task, supervise},
@@ -141,8 +141,8 @@ impl Hub {
                 continue;
             }
             match routes.get(&target.id) {
-                // Of another format: what its task holds goes back to the lanes, to be built anew.
-                Some(route) if Wire::of(&route.plan.borrow().kind) == Wire::of(&target.kind) => {
+                // Of another format or kind: what its task holds goes back to the lanes, to be built anew.
+                Some(route) if is_for(&route.plan.borrow().kind, &target.kind) => {
                     route.plan.send_if_modified(|old| {
                         let changed = old.kind != target.kind;
                         *old = Arc::clone(target);
@@ -174,6 +174,9 @@ impl Hub {
         let task = Task::new(loads, plans, report);
         let task = match &target.kind {
             TargetKind::Loki(_) => tokio::spawn(supervise(task, |task| Box::pin(loki::run(task)))),
+            TargetKind::Syslog(syslog) if syslog.protocol.is_relp() => {
+                tokio::spawn(supervise(task, |task| Box::pin(relp::run(task))))
+            }
             TargetKind::Syslog(_) => tokio::spawn(supervise(task, |task| Box::pin(syslog::run(task)))),
             TargetKind::Console(_) => {
                 let out = Arc::new(Mutex::new(io::stdout()));
@@ -183,4 +186,10 @@ impl Hub {
         let credits = (0..self.ports).map(|_| Credit::default()).collect();
         Route { plan, queue, credits, task: task.abort_handle() }
     }
+}
+
+/// Whether the task of a target of one kind can go on with the other.
+fn is_for(old: &TargetKind, new: &TargetKind) -> bool {
+    let is_relp = |kind: &TargetKind| matches!(kind, TargetKind::Syslog(syslog) if syslog.protocol.is_relp());
+    Wire::of(old) == Wire::of(new) && is_relp(old) == is_relp(new)
 }

@@ -12,7 +12,9 @@ mod console;
 mod hub;
 mod load;
 mod loki;
+mod relp;
 mod report;
+mod stream;
 mod syslog;
 mod task;
 #[cfg(test)]

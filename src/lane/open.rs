@@ -57,6 +57,10 @@ impl Opening {
         self.postponed.is_none()
     }
 
+    pub fn source(&self) -> ObjectId {
+        self.begin.source.id
+    }
+
     pub fn reader(&self) -> u32 {
         self.reader
     }

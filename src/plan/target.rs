@@ -69,6 +69,7 @@ pub struct SyslogPlan {
     pub host: String,
     pub port: u16,
     pub protocol: Protocol,
+    /// RELP counts octets, too.
     pub framing: Framing,
     /// 0–23 (RFC 5424 table 1).
     pub facility: u8,
@@ -85,6 +86,19 @@ pub struct SyslogPlan {
 pub enum Protocol {
     Tcp,
     Tls,
+    Relp,
+    RelpTls,
+}
+
+impl Protocol {
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::RelpTls)
+    }
+
+    /// Whether every message is answered.
+    pub fn is_relp(self) -> bool {
+        matches!(self, Self::Relp | Self::RelpTls)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
