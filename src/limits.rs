@@ -29,7 +29,7 @@ pub const GLOB_DIRECTORIES_MAX: usize = 4096;
 /// Sources that can share one journal directory: the width of a `SourceMask`.
 pub const JOURNAL_SOURCES_MAX: usize = 128;
 /// Window of a journal reader, in bytes. 128 KiB measured best.
-pub const JOURNAL_WINDOW_BYTES: usize = 128 * KIB;
+pub const JOURNAL_WINDOW_BYTES: usize = 1024 * KIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 /// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
@@ -74,6 +74,8 @@ pub const TAIL_POLL: Duration = Duration::from_millis(50);
 pub const TAIL_IDLE: Duration = Duration::from_secs(5);
 /// How often the globs are matched anew when no directory event says so earlier.
 pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(10);
+/// Looks in a row in which something could not be looked at, before what was not found counts as gone.
+pub const UNSURE_LOOKS_MAX: u32 = 6;
 
 // ---- the ring --------------------------------------------------------------------------------------------------
 
@@ -317,6 +319,35 @@ pub const CHANGE_OBJECTS_MAX: usize = 120;
 pub const CHANGE_BYTES_MAX: usize = MIB;
 /// A change is judged and tried so often when others come first.
 pub const CHANGE_TRIES: usize = 8;
+/// Members of etcd a node may be told of.
+pub const ETCD_ENDPOINTS_MAX: usize = 16;
+/// A connection to a member of etcd not made in so long is given up.
+pub const ETCD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A request to etcd unanswered for so long is made to the next member.
+pub const ETCD_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// A change that etcd did not confirm is asked after for so long before it is reported as unknown.
+pub const ETCD_CHANGE_TIMEOUT: Duration = Duration::from_secs(12);
+/// How often a silent watch is asked whether it lives; one that does not answer until the next time is given up.
+pub const ETCD_PROBE_INTERVAL: Duration = Duration::from_secs(3);
+/// How often all objects are read although the watch says nothing changed.
+pub const ETCD_RECONCILE_INTERVAL: Duration = Duration::from_secs(240);
+/// First and longest pause between two tries at etcd.
+pub const ETCD_BACKOFF_MIN: Duration = Duration::from_millis(100);
+pub const ETCD_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long a change waits for the watch to bring it before it is read.
+pub const ETCD_ECHO_TIMEOUT: Duration = Duration::from_millis(500);
+/// What another hand changed in etcd is noted in the history after about so long.
+pub const ETCD_ADOPT_AFTER: Duration = Duration::from_secs(1);
+/// Largest transaction sent to etcd, in bytes: below its default of 1.5 MiB for a request.
+pub const ETCD_REQUEST_BYTES_MAX: usize = 1400 * KIB;
+/// A node writes its collector object at most this often.
+pub const COLLECTOR_INTERVAL: Duration = Duration::from_secs(30);
+/// The last good objects are written to disk at most this often.
+pub const KEEP_INTERVAL: Duration = Duration::from_millis(200);
+/// Keys in a cluster key file: one, and another while keys are rotated.
+pub const CLUSTER_KEYS_MAX: usize = 2;
+/// Largest cluster key or password file, in bytes.
+pub const SECRET_FILE_BYTES_MAX: usize = 4 * KIB;
 /// A node that was not heard of for so long is not alive, in seconds.
 pub const ALIVE_SECONDS: u64 = 20;
 /// Largest collector object a node writes for the others, in bytes.

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod keys;
 pub mod registry;
+pub mod seal;
 pub mod store;
 pub mod token;
 

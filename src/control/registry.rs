@@ -8,6 +8,7 @@
 mod edit;
 mod known;
 mod view;
+pub mod whole;
 
 pub use self::{
     edit::{Edit, IfMatch},
@@ -191,6 +192,13 @@ impl Registry {
         while newest.changed().await.is_ok() {
             self.catch_up();
         }
+    }
+
+    /// Looks at everything that may have changed outside: the key of the store, the objects directory.
+    pub fn refresh(&self) {
+        self.store.refresh();
+        self.catch_up();
+        self.poll_directory();
     }
 
     /// Looks at the objects directory; true when a new plan came of it.

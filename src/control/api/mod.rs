@@ -14,6 +14,7 @@ pub mod health;
 pub mod identity;
 pub mod object;
 pub mod rate;
+pub mod revision;
 pub mod server;
 pub mod socket;
 pub mod status;
@@ -28,7 +29,7 @@ use axum::{
     extract::DefaultBodyLimit,
     middleware,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use http::{StatusCode, header};
 
@@ -143,7 +144,7 @@ impl Shared {
     /// the API's certificate.
     pub fn tick(&self) {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).refresh();
-        self.registry().poll_directory();
+        self.registry().refresh();
         self.trend().sample(&self.board, health::now());
         self.look_at_certificate();
         // Stages reached are logged by this.
@@ -178,12 +179,23 @@ fn routes() -> Vec<Route> {
                 .delete(move |state, caller, path, head| object::delete(kind, state, caller, path, head)),
         });
     }
-    let plain: [(&str, MethodRouter<Arc<Shared>>); 4] = [
+    let plain: [(&str, MethodRouter<Arc<Shared>>); 5] = [
         ("/api/v2/logs/collectors", get(collector::list)),
         ("/api/v2/logs/collectors/{id}", get(collector::read)),
         ("/api/v2/logs/status", get(status::read)),
+        ("/api/v2/logs/revisions/{revision}", get(revision::read)),
         (OPENAPI_PATH, get(openapi)),
     ];
+    routes.push(Route {
+        path: "/api/v2/logs/revisions".to_owned(),
+        methods: &["get", "post"],
+        handler: get(revision::history).post(revision::make),
+    });
+    routes.push(Route {
+        path: "/api/v2/logs/revisions/{revision}/rollback".to_owned(),
+        methods: &["post"],
+        handler: post(revision::rollback),
+    });
     routes.extend(plain.map(|(path, handler)| Route { path: path.to_owned(), methods: &["get"], handler }));
     routes
 }

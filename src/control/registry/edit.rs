@@ -203,7 +203,7 @@ pub(super) fn back_to(then: &Snapshot, known: &Known) -> Vec<Draft> {
     drafts
 }
 
-fn new_object(reading: Reading) -> Result<Draft, Fault> {
+pub(super) fn new_object(reading: Reading) -> Result<Draft, Fault> {
     let id = getrandom::u64()
         .map_err(|error| Fault::new(FaultKind::Unavailable, "", format!("no random numbers: {error}")))?;
     let (kind, name) = (reading.document.kind(), reading.document.name().to_owned());
@@ -212,7 +212,7 @@ fn new_object(reading: Reading) -> Result<Draft, Fault> {
 }
 
 /// `None` when the object is so already.
-fn update(object: &Object, reading: Reading) -> Option<Draft> {
+pub(super) fn update(object: &Object, reading: Reading) -> Option<Draft> {
     let unchanged = object.document == reading.document && object.refusals.is_empty() && reading.refusals.is_empty();
     let write = Write {
         kind: object.kind(),

@@ -92,26 +92,30 @@ impl Known {
                 return Err(Fault::new(FaultKind::Conflict, "", text));
             }
         }
-        let compile_all = |objects: &[Object]| compile::compile(0, objects, Vec::new(), None, site).complaints;
-        let (before, after) = (compile_all(&self.objects()), compile_all(&candidate));
-        let about = |complaint: &Complaint, write: &Write| {
-            complaint.kind == write.kind.singular() && complaint.name == write.name
+        let texts: Vec<String> = match (drafts, self.complaints(drafts, site)) {
+            ([only], found) => found.iter().map(|complaint| told(complaint, &only.write)).collect(),
+            (_, found) => found.iter().map(named).collect(),
         };
-        let named = |complaint: &Complaint| format!("{} '{}': {}", complaint.kind, complaint.name, complaint.text);
-        let put = || writes().filter(|write| write.value.is_some());
-        let own = after.iter().filter(|complaint| put().any(|write| about(complaint, write)));
-        let mut texts: Vec<String> = match drafts {
-            [_] => own.map(|complaint| complaint.text.clone()).collect(),
-            _ => own.map(named).collect(),
-        };
-        // What is wrong with the objects themselves comes first: complaints of others may only follow from it.
-        if texts.is_empty() {
-            let known = |complaint: &Complaint| {
-                before.iter().any(|known| known.kind == complaint.kind && known.name == complaint.name)
-            };
-            texts.extend(after.iter().filter(|complaint| !known(complaint)).map(named));
-        }
         if texts.is_empty() { Ok(()) } else { Err(Fault::invalid("", texts.join("; "))) }
+    }
+
+    /// What the writes would bring with them: complaints about the objects written, else those of others that are not
+    /// there now.
+    pub fn complaints(&self, drafts: &[Draft], site: &Site) -> Vec<Complaint> {
+        let compile_all = |objects: &[Object]| compile::compile(0, objects, Vec::new(), None, site).complaints;
+        let (before, after) =
+            (compile_all(&self.objects()), compile_all(&self.with_directory(&self.stored_after(drafts))));
+        let put = || drafts.iter().map(|draft| &draft.write).filter(|write| write.value.is_some());
+        let own: Vec<Complaint> =
+            after.iter().filter(|complaint| put().any(|write| is_about(complaint, write))).cloned().collect();
+        // What is wrong with the objects themselves comes first: complaints of others may only follow from it.
+        if !own.is_empty() {
+            return own;
+        }
+        let known = |complaint: &Complaint| {
+            before.iter().any(|known| known.kind == complaint.kind && known.name == complaint.name)
+        };
+        after.into_iter().filter(|complaint| !known(complaint)).collect()
     }
 
     /// The store's objects as they would be.
@@ -137,4 +141,17 @@ impl Known {
             .map(|facts| facts.not_after)
             .min()
     }
+}
+
+fn is_about(complaint: &Complaint, write: &Write) -> bool {
+    complaint.kind == write.kind.singular() && complaint.name == write.name
+}
+
+fn named(complaint: &Complaint) -> String {
+    format!("{} '{}': {}", complaint.kind, complaint.name, complaint.text)
+}
+
+/// Of the only object written it need not be said which one it is.
+fn told(complaint: &Complaint, write: &Write) -> String {
+    if is_about(complaint, write) && write.value.is_some() { complaint.text.clone() } else { named(complaint) }
 }
