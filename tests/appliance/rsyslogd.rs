@@ -32,14 +32,14 @@ action(type="omfile" file="DIR/out" template="plain")
 "#;
 
 /// An rsyslogd that keeps its directory, and so its file, over restarts.
-struct Rsyslogd {
+pub struct Rsyslogd {
     place: tempfile::TempDir,
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Rsyslogd {
-    fn start(authority: &Authority) -> Self {
+    pub fn start(authority: &Authority) -> Self {
         assert!(Path::new(PROGRAM).exists(), "{PROGRAM} is missing: apt-get install rsyslog rsyslog-gnutls");
         let place = tempfile::tempdir().expect("a directory");
         let server = authority.server(&["127.0.0.1"]).expect("a certificate");
@@ -75,6 +75,11 @@ impl Rsyslogd {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
         kill_process(pid, Signal::TERM).expect("it can be signalled");
         self.child.wait().expect("a child");
+    }
+
+    /// What it has written so far.
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.place.path().join("out")).unwrap_or_default()
     }
 
     fn lines(&self) -> usize {
