@@ -194,6 +194,13 @@ impl Registry {
         }
     }
 
+    /// Looks at everything that may have changed outside: the key of the store, the objects directory.
+    pub fn refresh(&self) {
+        self.store.refresh();
+        self.catch_up();
+        self.poll_directory();
+    }
+
     /// Looks at the objects directory; true when a new plan came of it.
     pub fn poll_directory(&self) -> bool {
         let known = &mut *self.known();

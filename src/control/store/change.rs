@@ -25,6 +25,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Adds an object as it came out of a store: with whether a secret of it stays closed.
+    pub(super) fn take(&mut self, opened: Option<(Object, bool)>) {
+        let Some((object, sealed)) = opened else { return };
+        if sealed {
+            self.sealed.insert((object.kind(), object.name().to_owned()));
+        }
+        self.objects.push(object);
+    }
+
     pub fn find(&self, kind: Kind, name: &str) -> Option<&Object> {
         self.objects.iter().find(|object| object.kind() == kind && object.name() == name)
     }

@@ -29,9 +29,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::seal::{Keyring, key_file};
 #[cfg(doc)]
 use crate::fault::Kind;
-use crate::{config::NodeConfig, fault::Fault};
+use crate::{
+    config::{NodeConfig, StoreKind},
+    fault::Fault,
+};
 
 /// The store of this node.
 #[derive(Debug)]
@@ -65,7 +69,11 @@ impl Store {
     /// The state directory cannot be read or written, or another process holds it. A torn file is no error: the one
     /// before it is taken, with a complaint.
     pub fn open(config: &NodeConfig) -> Result<Self, Fault> {
-        Embedded::open(&config.state_dir).map(Self::Embedded)
+        let ring = || match (&config.cluster_key, config.store) {
+            (None, StoreKind::Embedded) => Keyring::open_or_make(&key_file(config)),
+            _ => Ok(Keyring::open(&key_file(config))),
+        };
+        Embedded::open(&config.state_dir, ring).map(Self::Embedded)
     }
 
     /// The newest revision this node knows of.
@@ -92,6 +100,13 @@ impl Store {
         change.check_size()?;
         match self {
             Self::Embedded(store) => store.apply(change),
+        }
+    }
+
+    /// Looks at what may have changed outside of it: the file of the cluster key. Call it about once a second.
+    pub fn refresh(&self) {
+        match self {
+            Self::Embedded(store) => store.refresh(),
         }
     }
 

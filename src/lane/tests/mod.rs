@@ -1,5 +1,6 @@
 //! The production lane in the simulated world: told lives first, then lives from a seed.
 
+mod fair;
 mod gone;
 mod life;
 mod review;

@@ -99,6 +99,11 @@ impl Disk {
         }
     }
 
+    /// Bytes of all content, that of deleted files somebody holds open included.
+    pub fn used(&self) -> u64 {
+        self.inodes.values().map(|node| node.data.len() as u64).sum()
+    }
+
     pub fn list(&self, directory: &Path, max: usize) -> io::Result<Vec<Entry>> {
         if !self.meta(self.look_up(directory)?).directory {
             return Err(io::ErrorKind::NotADirectory.into());

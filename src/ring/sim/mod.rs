@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Waker, Watch, WatchKind};
+use super::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Space, Waker, Watch, WatchKind};
 use crate::limits;
 use world::{Due, Open, World};
 
@@ -44,7 +44,7 @@ impl SimWorld {
         let mut world = self.world();
         let id = world.begin_process();
         let now = Now { mono: world.now(), wall: world.wall() };
-        Sim { world: self.clone(), id, rung: Arc::new(AtomicBool::new(false)), now }
+        Sim { world: self.clone(), id, rung: Arc::new(AtomicBool::new(false)), now, inherited: false }
     }
 
     /// From now on.
@@ -63,6 +63,11 @@ impl SimWorld {
     }
 
     /// With all its parents.
+    /// Lets time pass while nothing looks.
+    pub fn pass(&self, time: Duration) {
+        self.world().pass(time);
+    }
+
     pub fn make_directory(&self, path: impl AsRef<Path>) {
         self.world().disk.make_directory(path.as_ref());
     }
@@ -128,6 +133,22 @@ impl SimWorld {
         }
     }
 
+    /// How large the disk is. Beyond it writes fail with ENOSPC.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.world().capacity = bytes;
+    }
+
+    /// Whether a service manager keeps descriptors over the death of a process. Without one (the default), or when the
+    /// machine goes off, what it kept is gone.
+    pub fn set_descriptor_store(&self, there: bool) {
+        self.world().set_store(there);
+    }
+
+    /// Names of the descriptors the service manager keeps.
+    pub fn stored(&self) -> Vec<String> {
+        self.world().stored.iter().flatten().map(|(name, _)| name.clone()).collect()
+    }
+
     /// The whole content of a file; `None` without one.
     pub fn content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let world = self.world();
@@ -158,6 +179,9 @@ impl SimWorld {
     pub fn power_loss(&self) {
         self.kill();
         let mut world = self.world();
+        let is_there = world.stored.is_some();
+        world.set_store(false);
+        world.set_store(is_there);
         let World { disk, chance, .. } = &mut *world;
         let damage = disk.power_loss(&mut chance.random);
         chance.injected.note(FaultKind::TornFile, damage.torn_files);
@@ -177,6 +201,8 @@ pub struct Sim {
     id: u32,
     rung: Arc<AtomicBool>,
     now: Now,
+    /// What was stored has been given out.
+    inherited: bool,
 }
 
 impl Sim {
@@ -276,6 +302,36 @@ impl Ring for Sim {
         world.remove(path)
     }
 
+    fn space(&mut self, directory: &Path) -> io::Result<Space> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        world.disk.look_up(directory)?;
+        Ok(Space { total: world.capacity, free: world.free() })
+    }
+
+    fn store(&mut self, handle: Handle, name: &str) -> io::Result<bool> {
+        let mut world = self.world.world();
+        let inode = self.inode(&mut world, handle)?;
+        Ok(world.store(inode, name))
+    }
+
+    fn unstore(&mut self, name: &str) -> io::Result<()> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        world.unstore(name);
+        Ok(())
+    }
+
+    fn inherited(&mut self) -> Vec<(String, Handle)> {
+        if std::mem::replace(&mut self.inherited, true) {
+            return Vec::new();
+        }
+        let mut world = self.world.world();
+        let stored = world.stored.clone().unwrap_or_default();
+        let open = |(name, inode)| Some((name, self.open_inode(&mut world, inode).ok()?));
+        stored.into_iter().filter_map(open).collect()
+    }
+
     fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow> {
         let mut world = self.world.world();
         let inode = self.inode(&mut world, handle)?;
@@ -290,7 +346,13 @@ impl Ring for Sim {
     fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut world = self.world.world();
         let inode = self.inode(&mut world, handle)?;
+        let end = offset + data.len() as u64;
+        let is_full = end.saturating_sub(world.disk.meta(inode).size) > world.free();
         let World { chance, .. } = &mut *world;
+        if is_full {
+            chance.injected.note(FaultKind::WriteFull, 1);
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         let error = match data {
             [] => None,
             _ if chance.strikes(FaultKind::WriteFull) => Some(libc::ENOSPC),

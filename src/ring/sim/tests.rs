@@ -264,3 +264,37 @@ fn no_sleep_goes_beyond_the_alarm() {
     ring.reap(Duration::from_secs(9), &mut Vec::new()).unwrap();
     assert_eq!(ring.now().mono, Duration::from_secs(11), "it rang once");
 }
+
+#[test]
+fn a_stored_descriptor_survives_the_process_and_not_the_machine() {
+    let world = SimWorld::new(9);
+    world.set_descriptor_store(true);
+    world.append("/log", b"content").unwrap();
+    let mut ring = world.ring();
+    let handle = ring.open(Path::new("/log")).unwrap();
+    assert!(ring.store(handle, "log").unwrap());
+    world.remove("/log").unwrap();
+    world.kill();
+    let mut ring = world.ring();
+    let kept = ring.inherited();
+    let mut buf = [0; 9];
+    assert_eq!(ring.read_now(kept[0].1, 0, &mut buf).unwrap(), ReadNow::Ready(7));
+    assert!(ring.inherited().is_empty(), "given once");
+    assert_eq!(world.stored(), ["log"], "until it is asked back");
+    world.power_loss();
+    assert!(world.stored().is_empty() && world.ring().inherited().is_empty());
+}
+
+#[test]
+fn a_full_disk_takes_nothing() {
+    let world = SimWorld::new(10);
+    world.set_capacity(10);
+    world.append("/log", b"content").unwrap();
+    let mut ring = world.ring();
+    assert_eq!(ring.space(Path::new("/")).unwrap(), Space { total: 10, free: 3 });
+    let handle = ring.create(Path::new("/state")).unwrap();
+    assert!(ring.write(handle, 0, b"1234").is_err());
+    ring.write(handle, 0, b"123").unwrap();
+    ring.write(handle, 1, b"45").unwrap();
+    assert_eq!(world.injected().of(FaultKind::WriteFull), 1);
+}

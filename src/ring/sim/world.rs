@@ -23,6 +23,8 @@ use crate::{
 const BEGINNING: Nanos = Nanos(1_767_225_600_000_000_000);
 /// CPU time a byte read costs a lane.
 const READ_COST: Duration = Duration::from_nanos(100);
+/// A disk that no test fills by chance.
+const CAPACITY: u64 = 1 << 40;
 /// The least a turn takes. Without it a lane that never sleeps would wait for ever for what is due later.
 const TURN: Duration = Duration::from_micros(1);
 /// A journalling file system commits names about so often by itself.
@@ -41,6 +43,10 @@ pub(super) struct World {
     pub cpu: Duration,
     /// What every sleep ends at: something outside the machine happens then.
     pub alarm: Option<Duration>,
+    /// Size of the disk, in bytes.
+    pub capacity: u64,
+    /// What the service manager keeps, by name and inode; `None` without one.
+    pub stored: Option<Vec<(String, u64)>>,
     now: Duration,
     /// Counts what became due, to keep equal times in order.
     order: u64,
@@ -100,6 +106,8 @@ impl World {
             processes: BTreeMap::new(),
             bad: BTreeSet::new(),
             alarm: None,
+            capacity: CAPACITY,
+            stored: None,
             now: Duration::ZERO,
             order: 0,
             next_process: 0,
@@ -110,6 +118,10 @@ impl World {
 
     pub fn now(&self) -> Duration {
         self.now
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
     }
 
     pub fn wall(&self) -> Nanos {
@@ -250,6 +262,41 @@ impl World {
         self.write(inode, 0, data);
         self.disk.sync(inode);
         Ok(new)
+    }
+
+    pub fn free(&self) -> u64 {
+        self.capacity.saturating_sub(self.disk.used())
+    }
+
+    // ---- the service manager ----
+
+    /// Without it, what it kept is closed.
+    pub fn set_store(&mut self, there: bool) {
+        match (there, self.stored.take()) {
+            (true, kept) => self.stored = Some(kept.unwrap_or_default()),
+            (false, kept) => kept.into_iter().flatten().for_each(|(_, inode)| self.let_go(inode)),
+        }
+    }
+
+    /// Keeps an open file, once. False without a manager.
+    pub fn store(&mut self, inode: u64, name: &str) -> bool {
+        let Some(stored) = &mut self.stored else { return false };
+        if !stored.iter().any(|(known, of)| known == name && *of == inode) {
+            stored.push((name.to_owned(), inode));
+            self.disk.opened(inode);
+        }
+        true
+    }
+
+    pub fn unstore(&mut self, name: &str) {
+        let Some(stored) = &mut self.stored else { return };
+        let gone: Vec<_> = stored.extract_if(.., |(known, _)| known == name).collect();
+        gone.into_iter().for_each(|(_, inode)| self.let_go(inode));
+    }
+
+    fn let_go(&mut self, inode: u64) {
+        self.disk.closed(inode);
+        self.tell_if_gone(inode);
     }
 
     // ---- watches ----
@@ -413,6 +460,10 @@ impl World {
     }
 
     fn persist_or_fail(&mut self, path: &Path, data: &[u8]) -> io::Result<()> {
+        if data.len() as u64 > self.free() {
+            self.chance.injected.note(FaultKind::WriteFull, 1);
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         if self.chance.strikes(FaultKind::WriteFull) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
