@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -296,4 +297,31 @@ fn a_second_node_on_one_state_directory_is_refused() {
     assert!(err(&second).contains("in use by another corelane"), "{}", err(&second));
     assert!(Path::new(state).join("endpoint.json").exists());
     assert_eq!(code(&node.run(&["status"])), 0, "the first goes on");
+}
+
+#[test]
+fn a_cluster_key_is_made_once_and_replaced_in_steps() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("cluster.key");
+    let file = format!("--file={}", path.display());
+    let keys = || {
+        let text = fs::read_to_string(&path).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(code(&corelane(&["cluster-key", "new", &file])), 0);
+    let first = keys();
+    assert_eq!((first.len(), fs::metadata(&path).unwrap().permissions().mode() & 0o777), (1, 0o600));
+    let again = corelane(&["cluster-key", "new", &file]);
+    assert_eq!((code(&again), keys()), (1, first.clone()));
+    assert!(err(&again).contains("cluster.key: exists already"), "{}", err(&again));
+    let early = corelane(&["cluster-key", "turn", &file]);
+    assert!(code(&early) == 1 && err(&early).contains("has one key only"), "{}", err(&early));
+    assert_eq!(code(&corelane(&["cluster-key", "add", &file])), 0);
+    let both = keys();
+    assert_eq!((both.len(), &both[0]), (2, &first[0]));
+    let turned = corelane(&["cluster-key", "turn", &file]);
+    assert_eq!((code(&turned), keys()), (0, vec![both[1].clone(), both[0].clone()]), "{}", err(&turned));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let printed = corelane(&["cluster-key", "new"]);
+    assert!(out(&printed).contains("corelane-key ") && !out(&printed).contains(&first[0]), "{}", out(&printed));
 }
