@@ -6,6 +6,7 @@
 pub mod access;
 pub mod check;
 pub mod client;
+pub mod cluster_key;
 pub mod completion;
 pub mod diff;
 pub mod document;
@@ -112,6 +113,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Export(flags) => revision::export(&flags, access)?,
         Verb::History(flags) => revision::history(&flags, access)?,
         Verb::Rollback(flags) => revision::rollback(&flags, access)?,
+        Verb::ClusterKey { noun } => cluster_key::perform(&noun)?,
         Verb::Completions { shell } => print::out(&completion::script(shell)?)?,
         Verb::Man { directory } => man(directory.as_deref())?,
     }
