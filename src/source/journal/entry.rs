@@ -18,8 +18,8 @@ use crate::{
     model::{Hint, Nanos, Position, Record, SourceMask},
     ring::Ring,
     wire::journal::{
-        ALIGNMENT, Compression, DataHead, Decompressor, EntryHead, ObjectHead, ObjectKind, PayloadFault, object::DATA_HEAD_BYTES,
-        object::ENTRY_ITEMS_AT,
+        ALIGNMENT, Compression, DataHead, Decompressor, EntryHead, ObjectHead, ObjectKind, PayloadFault,
+        object::DATA_HEAD_BYTES, object::ENTRY_ITEMS_AT,
     },
 };
 
@@ -235,7 +235,8 @@ impl JournalFile {
         let Some(items) = self.window.slice(at, common * bytes) else { return };
         let older = |item: &[u8]| layout.offset(item).is_some_and(|item| item < group);
         let draft = &self.draft;
-        let kept = |field: &Field| draft.own & field.bit() == 0 || matches!(draft.texts[*field as usize], Place::Slot(_));
+        let kept =
+            |field: &Field| draft.own & field.bit() == 0 || matches!(draft.texts[*field as usize], Place::Slot(_));
         if draft.spoiled || !items.chunks_exact(bytes).all(older) || !Field::ALL_TEXTS.iter().all(kept) {
             return;
         }

@@ -55,7 +55,8 @@ impl Repeats {
             self.note(file, key(head));
             return false;
         }
-        let neighbour = same_boot && head.monotonic == self.monotonic && self.runs.back().map(|run| run.file) == Some(file);
+        let neighbour =
+            same_boot && head.monotonic == self.monotonic && self.runs.back().map(|run| run.file) == Some(file);
         let key = key(head);
         if !neighbour && self.met(file, key) {
             return true;

@@ -43,7 +43,8 @@ enum Pattern {
 impl Selectors {
     /// `inputs[i]` is bit *i*; those beyond `JOURNAL_SOURCES_MAX` never match (a plan has none).
     pub fn new(inputs: &[JournalInput]) -> Self {
-        let mut selectors = Self { given: vec![SourceMask::MAX], fields: Vec::new(), passes: Vec::new(), tests_own: false };
+        let mut selectors =
+            Self { given: vec![SourceMask::MAX], fields: Vec::new(), passes: Vec::new(), tests_own: false };
         if inputs.len() < JOURNAL_SOURCES_MAX {
             selectors.given[0] = (1 << inputs.len()) - 1;
         }
