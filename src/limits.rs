@@ -68,12 +68,16 @@ pub const JOURNAL_SOURCE_TIME_SKEW: Duration = Duration::from_secs(3600);
 pub const JOURNAL_MERGE_SLACK: Duration = Duration::from_secs(5);
 /// How long a drained file that was rotated away is kept open for late writers.
 pub const ROTATED_QUIET: Duration = Duration::from_secs(10);
+/// How often the head of a growing file is compared with what it was, at most.
+pub const HEAD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a hot file's size is looked at.
 pub const TAIL_POLL: Duration = Duration::from_millis(50);
 /// A file with no growth for so long leaves the hot list and waits on a one-shot watch.
 pub const TAIL_IDLE: Duration = Duration::from_secs(5);
 /// How often the globs are matched anew when no directory event says so earlier.
 pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(10);
+/// Looks in a row in which something could not be looked at, before what was not found counts as gone.
+pub const UNSURE_LOOKS_MAX: u32 = 6;
 
 // ---- the ring --------------------------------------------------------------------------------------------------
 
@@ -256,6 +260,27 @@ pub const CHECKPOINT_READ_TRIES: usize = 5;
 pub const CHECKPOINT_HOLD: Duration = Duration::from_secs(1);
 /// An fsynced generation of the checkpoint follows at most this often.
 pub const CHECKPOINT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+// ---- what would vanish -----------------------------------------------------------------------------------------
+
+/// Bytes of deleted files that all lanes together hold open because lines in them are not settled.
+pub const PINNED_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// Bytes of the spool of all lanes together, compressed.
+pub const SPOOL_BYTES_MAX: u64 = 2048 * MIB as u64;
+/// The spool leaves so much of its file system free, in percent.
+pub const SPOOL_FREE_PERCENT: u64 = 10;
+/// A segment of the spool is written when it holds so many compressed bytes.
+pub const SPOOL_SEGMENT_BYTES: usize = 4 * MIB;
+/// Bytes of a file that are compressed together in the spool.
+pub const SPOOL_BLOCK_BYTES: usize = CHUNK_BYTES;
+/// Blocks of the spool a lane keeps uncompressed for those who read them.
+pub const SPOOL_WINDOWS_MAX: usize = 4;
+/// How often what cannot be written to the spool, or read from it, is tried before it counts as lost.
+pub const SPOOL_TRIES_MAX: u32 = 5;
+/// A lane moves one block to the spool at most so often, so that those who read are not held up.
+pub const SPOOL_PACE: Duration = Duration::from_millis(4);
+/// How often a lane looks at the files it holds that have no name any more.
+pub const VANISHING_LOOK: Duration = Duration::from_secs(1);
 
 // ---- control ---------------------------------------------------------------------------------------------------
 

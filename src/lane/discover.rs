@@ -7,6 +7,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,14 +21,14 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    limits::{DISCOVERY_INTERVAL, READERS_MAX, TAIL_POLL},
+    limits::{DISCOVERY_INTERVAL, READERS_MAX, TAIL_POLL, UNSURE_LOOKS_MAX},
     model::{Nanos, ObjectId, ReaderKey},
     orders::Port,
     plan::{FileInput, Input, SourcePlan, StartAt},
     ring::{Meta, Ring, Watch, WatchKind},
     source::file::{
-        Found, discover,
-        discovery::{is_compressed, is_rotation_of},
+        Found, Walk, discover,
+        discovery::{is_compressed, is_rotation_of, may_pass},
     },
 };
 
@@ -40,6 +41,9 @@ pub struct Discovery {
     /// Sources this lane has looked for before.
     seen: BTreeSet<ObjectId>,
     told: BTreeSet<String>,
+    /// Something could not be looked at in the look under way, and in how many looks of a source in a row.
+    unsure: bool,
+    unsure_looks: BTreeMap<ObjectId, u32>,
     /// When each source was last looked for with nothing left to open.
     looked: BTreeMap<ObjectId, Nanos>,
 }
@@ -51,6 +55,19 @@ impl Discovery {
     /// Something changed: look at the next turn that may.
     pub fn soon(&mut self) {
         self.soon = true;
+    }
+
+    /// A file could not be looked at: no conclusions from what was not found.
+    pub fn failed(&mut self, error: &io::Error) {
+        self.unsure |= may_pass(error);
+    }
+
+    /// Whether what a look of `source` did not find is not there. A place that stays unreadable does not keep the rest
+    /// waiting for ever.
+    fn is_sure(&mut self, source: ObjectId) -> bool {
+        let looks = self.unsure_looks.entry(source).or_default();
+        *looks = if self.unsure { *looks + 1 } else { 0 };
+        *looks == 0 || *looks > UNSURE_LOOKS_MAX
     }
 
     /// When the next look is due.
@@ -86,43 +103,50 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// Looks for the files of one source; returns the directories to watch.
     fn discover_source(&mut self, source: &Arc<SourcePlan>, input: &FileInput) -> Vec<PathBuf> {
-        let walk = discover(&mut self.ring, input);
-        for trouble in walk.troubles {
+        let mut walk = discover(&mut self.ring, input);
+        for trouble in std::mem::take(&mut walk.troubles) {
             if self.discovery.told.insert(trouble.clone()) {
                 self.trouble(format!("source {}: {trouble}", source.name));
             }
         }
-        let first_look = self.discovery.seen.insert(source.id);
+        self.discovery.unsure = walk.unsure;
+        let first_look = !self.discovery.seen.contains(&source.id);
         let start = if first_look && !self.is_remembered(source.id) { source.start_at } else { StartAt::Beginning };
-        self.note_moves(source.id, input, &walk.found);
+        self.note_moves(source.id, input, &walk);
+        self.open_kept(source, input);
         self.open_rotated(source, input, &walk.directories, &walk.found);
-        if first_look {
-            self.miss(source, &walk.directories, &walk.found);
-        }
-        for found in walk.found {
-            if !self.is_open(source.id, &found.meta) {
-                let after = self.latest_rotation_of(source.id, &found.path);
-                self.open(Begin { source: Arc::clone(source), path: found.path, start, draining: false, after });
+        for Found { path, meta } in &walk.found {
+            if !self.is_open(source.id, meta) {
+                let (path, after) = (path.clone(), self.latest_rotation_of(source.id, path));
+                let source = Arc::clone(source);
+                self.open(Begin { source, path, start, draining: false, after, stored: None });
             }
         }
-        self.remember_look(source.id);
+        if self.discovery.is_sure(source.id) {
+            self.discovery.seen.insert(source.id);
+            if first_look {
+                self.miss(source, &walk.directories, &walk.found);
+                self.miss_spooled(source);
+            }
+            self.remember_look(source.id);
+        }
         walk.directories
     }
 
     /// Notes which readers of a source stand at which path now. What stands at none is draining from now on; what the
     /// source no longer asks for is let go.
-    fn note_moves(&mut self, source: ObjectId, input: &FileInput, found: &[Found]) {
+    fn note_moves(&mut self, source: ObjectId, input: &FileInput, walk: &Walk) {
         let (mut left, mut unasked) = (Vec::new(), Vec::new());
         for reader in self.readers.values_mut().filter(|reader| is_of(reader, source)) {
             let (id, inode) = (reader.id, inode_of(reader));
             let Some(file) = reader.file_mut() else { continue };
-            match found.iter().find(|found| Some((found.meta.device, found.meta.inode)) == inode) {
+            match walk.found.iter().find(|found| Some((found.meta.device, found.meta.inode)) == inode) {
                 Some(found) => {
                     file.draining = false;
                     file.path.clone_from(&found.path);
                 }
                 None if !file.draining && !input.asks_for(&file.path) => unasked.push(id),
-                None if !file.draining => {
+                None if !file.draining && !walk.unsure => {
                     file.draining = true;
                     left.push(id);
                 }
@@ -148,10 +172,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         let mut left = Vec::new();
         for directory in directories {
-            for entry in self.ring.list(directory, READERS_MAX).unwrap_or_default() {
+            let entries = self.ring.list(directory, READERS_MAX).unwrap_or_else(|error| {
+                self.discovery.failed(&error);
+                Vec::new()
+            });
+            for entry in entries {
                 let path = directory.join(&entry.name);
                 let Some(live) = live_name(&path, input).filter(|_| !is_compressed(&path)) else { continue };
-                let Ok(meta) = self.ring.stat_path(&path) else { continue };
+                let meta = match self.ring.stat_path(&path) {
+                    Ok(meta) => meta,
+                    Err(error) => {
+                        self.discovery.failed(&error);
+                        continue;
+                    }
+                };
                 let unseen = last_look.is_some_and(|look| meta.modified.plus(LOOK_SLACK_NANOS) >= look);
                 let stands =
                     found.iter().any(|found| found.meta.inode == meta.inode && found.meta.device == meta.device);
@@ -166,7 +200,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
         });
         for (live, _, path) in left {
             let after = self.latest_rotation_of(source.id, &live);
-            self.open(Begin { source: Arc::clone(source), path, start: StartAt::Beginning, draining: true, after });
+            self.open(Begin {
+                source: Arc::clone(source),
+                path,
+                start: StartAt::Beginning,
+                draining: true,
+                after,
+                stored: None,
+            });
         }
     }
 
@@ -188,19 +229,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
             ReaderKey::File(identity) => missing.contains(&(identity.device, identity.inode)),
             ReaderKey::Journal { .. } => false,
         };
-        let gone: Vec<Slot> = (self.checkpoint.slots())
+        let gone: Vec<ReaderKey> = (self.checkpoint.slots())
             .filter(|slot| slot.key.source == source.id && is_missing(&slot.key.reader))
-            .cloned()
+            .map(|slot| slot.key.reader)
             .collect();
-        for slot in gone {
-            self.checkpoint.forget(&slot.key);
-            if let Content::Flow { totals, newest, .. } = &slot.content {
-                self.close_ledger(&slot.key, totals, *newest);
-            }
-        }
+        let lost: u64 = gone.into_iter().map(|key| self.close_unread(key, source.id)).sum();
         self.trouble(format!(
             "source {}: {} files that were being read are gone; if anything was written to them after the last \
-             position, it is lost",
+             position, it is lost (at most {lost} lines as far as known)",
             source.name,
             missing.len()
         ));
@@ -233,12 +269,31 @@ impl<R: Ring, P: Port> Lane<R, P> {
         // The very first look may count at once: what was rotated away before it is not meant by `startAt`.
         let first = self.last_look(source).is_none().then_some(self.now.wall);
         if let Some(look) = before.or(first) {
-            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, look)], marked: 0 });
+            let unattributed = self.closed_unattributed(source);
+            let content = Content::Reader { marks: vec![(0, look)], marked: 0, unattributed, size: 0 };
+            self.checkpoint.put(look_key(source), content);
+        }
+    }
+
+    /// Lines lost unseen in files of a source that were let go, as an upper bound.
+    pub(super) fn closed_unattributed(&self, source: ObjectId) -> u64 {
+        match self.checkpoint.content(&look_key(source)) {
+            Some(Content::Reader { unattributed, .. }) => *unattributed,
+            _ => 0,
+        }
+    }
+
+    /// Keeps what was lost unseen in a file that is let go.
+    pub(super) fn close_unattributed(&mut self, source: ObjectId, lines: u64) {
+        if lines > 0 {
+            let marks = self.last_look(source).map(|look| (0, look)).into_iter().collect();
+            let unattributed = self.closed_unattributed(source).saturating_add(lines);
+            self.checkpoint.put(look_key(source), Content::Reader { marks, marked: 0, unattributed, size: 0 });
         }
     }
 
     /// Whether the checkpoint knows anything of a source.
-    fn is_remembered(&self, source: ObjectId) -> bool {
+    pub(super) fn is_remembered(&self, source: ObjectId) -> bool {
         let is_flow = |slot: &Slot| matches!(slot.content, Content::Flow { .. });
         self.checkpoint.slots().any(|slot| slot.key.source == source && is_flow(slot))
     }
@@ -250,7 +305,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// The last draining reader (or file being opened) that was rotated away from this path.
-    fn latest_rotation_of(&self, source: ObjectId, live: &Path) -> Option<u32> {
+    pub(super) fn latest_rotation_of(&self, source: ObjectId, live: &Path) -> Option<u32> {
         // One that is still known by its old path was rotated away while it was being read.
         let is_rotation = |path: &Path| {
             let names = path.file_name().zip(live.file_name());
@@ -322,7 +377,7 @@ fn rotation_order(path: &Path) -> (Reverse<u32>, &Path) {
 }
 
 /// The path a rotated file had when a glob matched it: its name without the marks behind it.
-fn live_name(rotated: &Path, input: &FileInput) -> Option<PathBuf> {
+pub(super) fn live_name(rotated: &Path, input: &FileInput) -> Option<PathBuf> {
     let mut name = rotated.file_name()?.to_str()?.to_owned();
     while let Some(cut) = name.rfind(['.', '-', '_', '~']) {
         name.truncate(cut);

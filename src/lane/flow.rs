@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::{
     model::{Nanos, ObjectId, Position},
     orders::Outcome,
-    stats::Totals,
+    stats::{DropReason, Totals},
 };
 
 /// Whether a flow is being read for.
@@ -30,6 +30,8 @@ struct Entry {
     counts: Totals,
     newest: Nanos,
     settled: bool,
+    /// What it was read from is gone: should its batch come back, its lines are dropped.
+    gone: bool,
 }
 
 #[derive(Debug)]
@@ -116,20 +118,44 @@ impl Flow {
                 last.end = end;
                 last.newest = last.newest.max(newest);
             }
-            _ => self.window.push_back(Entry { batch, end, counts: *counts, newest, settled: batch.is_none() }),
+            _ => self.window.push_back(Entry {
+                batch,
+                end,
+                counts: *counts,
+                newest,
+                settled: batch.is_none(),
+                gone: false,
+            }),
         }
+        self.move_up();
+    }
+
+    /// All up to `end` that is not read yet will never be: at most `lines` lines, dropped for `reason` once everything
+    /// before them is settled.
+    pub fn lose(&mut self, end: Position, lines: u64, reason: DropReason) {
+        let mut counts = Totals { read: lines, ..Totals::default() };
+        counts.dropped[reason as usize] = lines;
+        self.read += lines;
+        self.in_flight += lines;
+        let newest = Nanos::default();
+        self.window.push_back(Entry { batch: None, end, counts, newest, settled: true, gone: false });
         self.move_up();
     }
 
     /// Takes the verdict on `batch`, of whose lines in this flow `refused` were refused. `now` is the wall time.
     pub fn verdict(&mut self, batch: u64, outcome: &Outcome, refused: u64, now: Nanos) {
         let Some(at) = self.window.iter().position(|entry| entry.batch == Some(batch)) else { return };
-        if *outcome == Outcome::Returned {
-            self.rewind_to(at);
-            return;
-        }
+        let returned = *outcome == Outcome::Returned;
         let entry = &mut self.window[at];
         let lines = entry.counts.read - entry.counts.filtered;
+        if returned && entry.gone {
+            entry.counts.dropped[DropReason::SourceGone as usize] = lines;
+            entry.settled = true;
+            return self.move_up();
+        }
+        if returned {
+            return self.rewind_to(at);
+        }
         entry.counts.refused = refused.min(lines);
         entry.counts.delivered = lines - entry.counts.refused;
         entry.settled = true;
@@ -174,6 +200,7 @@ impl Flow {
     pub fn restart_at(&mut self, position: Position) {
         for entry in &mut self.window {
             entry.end = position;
+            entry.gone = true;
         }
         self.settled = position;
         self.state = FlowState::Waiting;
@@ -254,5 +281,32 @@ mod tests {
         flow.verdict(1, &Outcome::Refused(refusal), 9, NOW);
         assert_eq!(*flow.totals(), Totals { read: 5, filtered: 2, refused: 3, ..Totals::default() });
         assert_eq!(flow.settled(), Position::file(10));
+    }
+
+    #[test]
+    fn what_comes_back_after_its_file_was_truncated_is_dropped_and_counted() {
+        let mut flow = flow();
+        flow.read_to(Some(1), Position::file(10), &counts(2, 0), NOW);
+        flow.read_to(Some(2), Position::file(20), &counts(5, 1), NOW);
+        flow.restart_at(Position::file(0));
+        flow.verdict(1, &Outcome::Returned, 0, NOW);
+        flow.verdict(2, &Outcome::Acked, 0, NOW);
+        assert!(flow.is_settled());
+        let totals = flow.totals();
+        assert_eq!((totals.read, totals.delivered, totals.filtered), (7, 4, 1));
+        assert_eq!(totals.dropped[DropReason::SourceGone as usize], 2);
+        assert_eq!((flow.settled(), flow.imbalances), (Position::file(0), 0));
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_in_its_place() {
+        let mut flow = flow();
+        flow.read_to(Some(1), Position::file(10), &counts(2, 0), NOW);
+        flow.lose(Position::file(30), 7, DropReason::Budget);
+        flow.read_to(None, Position::file(40), &counts(1, 1), NOW);
+        assert_eq!((flow.settled(), flow.totals().read, flow.head()), (Position::file(0), 0, Position::file(40)));
+        flow.verdict(1, &Outcome::Acked, 0, NOW);
+        assert_eq!((flow.settled(), flow.totals().read, flow.in_flight()), (Position::file(40), 10, 0));
+        assert_eq!(flow.totals().dropped[DropReason::Budget as usize], 7);
     }
 }

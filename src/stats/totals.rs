@@ -13,17 +13,27 @@ pub enum DropReason {
     MaxAge = 1,
     /// The budgets for what would vanish were used up.
     Budget = 2,
+    /// The file was truncated or overwritten while they were on their way, and they came back.
+    SourceGone = 3,
+    /// The file was deleted while the target was disabled.
+    Disabled = 4,
+    /// The spool could not give them back.
+    Damaged = 5,
 }
 
 impl DropReason {
-    pub const COUNT: usize = 3;
-    pub const ALL: [Self; Self::COUNT] = [Self::TargetDeleted, Self::MaxAge, Self::Budget];
+    pub const COUNT: usize = 6;
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::TargetDeleted, Self::MaxAge, Self::Budget, Self::SourceGone, Self::Disabled, Self::Damaged];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TargetDeleted => "target-deleted",
             Self::MaxAge => "max-age",
             Self::Budget => "budget",
+            Self::SourceGone => "source-gone",
+            Self::Disabled => "disabled",
+            Self::Damaged => "damaged",
         }
     }
 }

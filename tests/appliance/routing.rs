@@ -13,7 +13,7 @@ use crate::{
     line::{MARKER, append_zap},
     node::{BACKENDS, Node, await_that, in_flight, total},
     peer,
-    rsyslogd::Rsyslogd,
+    rsyslogd::{IMTCP, Rsyslogd},
 };
 
 /// The numbers of a source's lines in the SIEM's file.
@@ -48,7 +48,7 @@ fn create_source(node: &Node, name: &str) {
 fn the_audit_source_goes_to_the_siem_only() {
     let authority = peer::authority();
     let client = authority.client("client.test").expect("a certificate");
-    let siem = Rsyslogd::start(&authority);
+    let siem = Rsyslogd::start(IMTCP, &authority);
     let loki = LokiSink::start(LokiOptions { verify: Some(Marker::new(MARKER)), ..LokiOptions::default() });
     let loki = loki.expect("a receiver");
     let mut node = Node::new(BACKENDS[0]);

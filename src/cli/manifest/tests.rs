@@ -113,7 +113,9 @@ fn text() -> impl Strategy<Value = String> {
 proptest! {
     /// Whatever an object holds, what `export` writes is what `apply` reads.
     #[test]
-    fn exported_documents_are_read_as_they_were(objects in vec((text(), text(), any::<bool>(), vec(text(), 0..3)), 1..4)) {
+    fn exported_documents_are_read_as_they_were(
+        objects in vec((text(), text(), any::<bool>(), vec(text(), 0..3)), 1..4)
+    ) {
         let objects: Vec<Value> = objects
             .into_iter()
             .enumerate()
@@ -139,7 +141,10 @@ proptest! {
 
     /// Garbage is complained of, with a line that exists, and nothing worse.
     #[test]
-    fn garbage_is_complained_of(content in "(---\n|kind: |name: |[{}\\[\\]:,'\"a-z0-9 \n-]){0,60}", ending in "(json|yaml|toml|)") {
+    fn garbage_is_complained_of(
+        content in "(---\n|kind: |name: |[{}\\[\\]:,'\"a-z0-9 \n-]){0,60}",
+        ending in "(json|yaml|toml|)",
+    ) {
         let manifest = read(&format!("x.{ending}"), &content);
         let lines = content.lines().count() + 1;
         for complaint in &manifest.complaints {

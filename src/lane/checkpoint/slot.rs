@@ -4,8 +4,8 @@
 //!   0 magic u32   4 version u16   6 kind u8   7 reader kind u8   8 sequence u64
 //!  16 reader key: device, inode, generation u64, head bytes u32 (+4), head hash u64   |   directory u64
 //!  56 source u64   64 target u64
-//!  72 flow: position kind u8 (+7), position 120 B | totals 10 × u64 | newest time i64
-//!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64
+//!  72 flow: position kind u8 (+7), position 120 B | totals 10 × u64 | newest time i64 | lines dropped for later reasons
+//!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64, lost unseen u64, size u64
 //! 508 crc32 of all before
 //! ```
 //! Little endian. A slot that does not check is as if it were not there.
@@ -21,12 +21,15 @@ const VERSION: u16 = 1;
 const CRC_AT: usize = SLOT_BYTES - 4;
 const BODY_AT: usize = 72;
 const TOTALS_AT: usize = BODY_AT + 8 + 120;
-const NEWEST_AT: usize = TOTALS_AT + 7 * 8 + DropReason::COUNT * 8;
+/// Reasons to drop a line that stand among the totals; those that came later stand behind the rest.
+const FIRST_REASONS: usize = 3;
+const NEWEST_AT: usize = TOTALS_AT + 7 * 8 + FIRST_REASONS * 8;
+const LATER_REASONS_AT: usize = NEWEST_AT + 8;
 const MARKED_AT: usize = BODY_AT + 8 + TIME_MARKS_MAX * 16;
 
 const _: () = {
-    assert!(NEWEST_AT + 8 <= CRC_AT);
-    assert!(MARKED_AT + 8 <= CRC_AT);
+    assert!(LATER_REASONS_AT + (DropReason::COUNT - FIRST_REASONS) * 8 <= CRC_AT);
+    assert!(MARKED_AT + 3 * 8 <= CRC_AT);
 };
 
 /// Whose record it is. Reader records have target 0.
@@ -50,6 +53,10 @@ pub enum Content {
         marks: Vec<(u64, Nanos)>,
         /// The last place a mark was used for.
         marked: u64,
+        /// Lines lost before they could be seen, as an upper bound.
+        unattributed: u64,
+        /// Bytes of a file without a name, when it was last looked at; 0 for others.
+        size: u64,
     },
     /// The key was forgotten: an older record in another file does not count any more.
     Gone,
@@ -99,8 +106,9 @@ impl Slot {
                 }
                 at.at = NEWEST_AT;
                 at.u64(newest.0 as u64);
+                totals.dropped[FIRST_REASONS..].iter().for_each(|dropped| at.u64(*dropped));
             }
-            Content::Reader { marks, marked } => {
+            Content::Reader { marks, marked, unattributed, size } => {
                 let marks = &marks[..marks.len().min(TIME_MARKS_MAX)];
                 at.u64(marks.len() as u64);
                 for (place, time) in marks {
@@ -108,7 +116,7 @@ impl Slot {
                     at.u64(time.0 as u64);
                 }
                 at.at = MARKED_AT;
-                at.u64(*marked);
+                [marked, unattributed, size].into_iter().for_each(|value| at.u64(*value));
             }
             Content::Gone => {}
         }
@@ -146,16 +154,20 @@ impl Slot {
             0 => {
                 let position = take_position(&mut from)?;
                 from.at = TOTALS_AT;
-                let totals = take_totals(&mut from)?;
+                let mut totals = take_totals(&mut from)?;
                 from.at = NEWEST_AT;
-                Content::Flow { position, totals, newest: Nanos(from.u64()? as i64) }
+                let newest = Nanos(from.u64()? as i64);
+                for dropped in &mut totals.dropped[FIRST_REASONS..] {
+                    *dropped = from.u64()?;
+                }
+                Content::Flow { position, totals, newest }
             }
             1 => {
                 let count = usize::try_from(from.u64()?).ok().filter(|count| *count <= TIME_MARKS_MAX)?;
                 let marks =
                     (0..count).map(|_| Some((from.u64()?, Nanos(from.u64()? as i64)))).collect::<Option<_>>()?;
                 from.at = MARKED_AT;
-                Content::Reader { marks, marked: from.u64()? }
+                Content::Reader { marks, marked: from.u64()?, unattributed: from.u64()?, size: from.u64()? }
             }
             2 => Content::Gone,
             _ => return None,
@@ -166,7 +178,8 @@ impl Slot {
 
 fn totals_values(totals: &Totals) -> impl Iterator<Item = u64> {
     let Totals { read, read_bytes, filtered, delivered, refused, quarantined, dropped, unparsed } = *totals;
-    // `quarantined` shares the order with the decoder below; new fields go to the end with a new version.
+    // The order is that of the decoder below; what came later stands behind the rest, where older records have 0.
+    let dropped: [u64; FIRST_REASONS] = std::array::from_fn(|reason| dropped[reason]);
     [read, read_bytes, filtered, delivered, refused, quarantined].into_iter().chain(dropped).chain([unparsed])
 }
 
@@ -180,7 +193,7 @@ fn take_totals(from: &mut Reader<'_>) -> Option<Totals> {
         quarantined: from.u64()?,
         ..Totals::default()
     };
-    for dropped in &mut totals.dropped {
+    for dropped in &mut totals.dropped[..FIRST_REASONS] {
         *dropped = from.u64()?;
     }
     totals.unparsed = from.u64()?;
@@ -286,7 +299,8 @@ mod tests {
 
     #[test]
     fn one_flipped_bit_is_no_slot() {
-        let content = Content::Reader { marks: vec![(1, Nanos(2)), (3, Nanos(4))], marked: 5 };
+        let content =
+            Content::Reader { marks: vec![(1, Nanos(2)), (3, Nanos(4))], marked: 5, unattributed: 6, size: 7 };
         let slot = Slot { sequence: 1, key: file_key(), content };
         let bytes = slot.encode();
         assert_eq!(Slot::decode(&bytes), Some(slot));
@@ -318,7 +332,8 @@ mod tests {
             } else { Position::file(offset) };
             let totals = Totals {
                 read: counts[0], read_bytes: counts[1], filtered: counts[2], delivered: counts[3], refused: counts[4],
-                quarantined: counts[5], dropped: [counts[6]; DropReason::COUNT], unparsed: counts[7],
+                quarantined: counts[5], unparsed: counts[7],
+                dropped: std::array::from_fn(|reason| counts[6].wrapping_add(reason as u64)),
             };
             let slot = Slot {
                 sequence,

@@ -2,7 +2,8 @@
 
 mod fair;
 mod gone;
-mod life;
+
+mod plain;
 mod review;
 mod world;
 

@@ -116,6 +116,11 @@ impl SimWorld {
         world.disk.look_up(path.as_ref()).ok().map(|inode| world.disk.meta(inode))
     }
 
+    /// Files that processes have open.
+    pub fn open_files(&self) -> usize {
+        self.world().processes.values().map(|process| process.handles.iter().flatten().count()).sum()
+    }
+
     /// Something outside the machine happens at this time: no sleep goes beyond it.
     pub fn alarm(&self, at: Option<Duration>) {
         self.world().alarm = at;
