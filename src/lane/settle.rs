@@ -12,6 +12,7 @@ use crate::{
     model::ObjectId,
     orders::{Outcome, Port, Verdict},
     ring::{Completion, Ring, Token, Watch},
+    stats::Totals,
 };
 
 impl<R: Ring, P: Port> Lane<R, P> {
@@ -89,21 +90,18 @@ impl<R: Ring, P: Port> Lane<R, P> {
         {
             target.rests_until = Some(self.now.mono + RETURN_PAUSE);
         }
-        let mut refused = match &verdict.outcome {
-            Outcome::Refused(refusal) => u64::from(refusal.entries),
-            Outcome::Acked | Outcome::Returned => 0,
-        };
-        if let Outcome::Refused(refusal) = &verdict.outcome {
+        if let Outcome::Short(shortfall) = &verdict.outcome {
             let name = self.targets.get(bit).map_or_else(String::new, |target| target.plan.name.clone());
-            self.trouble(format!("target {name} refused {} lines: {}", refusal.entries, refusal.reason));
+            self.trouble(format!("target {name} lacks {} lines: {}", shortfall.lines(), shortfall.reason));
         }
-        for part in &batch.parts {
+        for (index, part) in (0..).zip(&batch.parts) {
             let Some(reader) = self.readers.get_mut(&part.reader) else { continue };
             let Some(flow) = reader.flow_mut(part.source, bit) else { continue };
-            let lines = part.counts.read - part.counts.filtered;
-            let share = refused.min(lines);
-            refused -= share;
-            flow.verdict(batch.id, &verdict.outcome, share, self.now.wall);
+            let lost = match &verdict.outcome {
+                Outcome::Short(shortfall) => shortfall.of(index),
+                Outcome::Acked | Outcome::Returned => Totals::default(),
+            };
+            flow.verdict(batch.id, &verdict.outcome, &lost, self.now.wall);
             let joins = flow.state == FlowState::Waiting && (flow.is_settled() || verdict.outcome == Outcome::Returned);
             reader.regroup |= joins;
         }

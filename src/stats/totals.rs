@@ -13,17 +13,24 @@ pub enum DropReason {
     MaxAge = 1,
     /// The budgets for what would vanish were used up.
     Budget = 2,
+    /// The target does not take lines of that time, and `tooOld` says to drop them.
+    TooOld = 3,
+    /// The target refused it, and its quarantine is full.
+    QuarantineFull = 4,
 }
 
 impl DropReason {
-    pub const COUNT: usize = 3;
-    pub const ALL: [Self; Self::COUNT] = [Self::TargetDeleted, Self::MaxAge, Self::Budget];
+    pub const COUNT: usize = 5;
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::TargetDeleted, Self::MaxAge, Self::Budget, Self::TooOld, Self::QuarantineFull];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TargetDeleted => "target-deleted",
             Self::MaxAge => "max-age",
             Self::Budget => "budget",
+            Self::TooOld => "too-old",
+            Self::QuarantineFull => "quarantine-full",
         }
     }
 }
@@ -54,6 +61,11 @@ impl Totals {
     /// Lines whose fate is known.
     pub fn settled(&self) -> u64 {
         self.filtered + self.delivered + self.refused + self.quarantined + self.dropped.iter().sum::<u64>()
+    }
+
+    /// Lines read whose fate is not known.
+    pub fn unsettled(&self) -> u64 {
+        self.read.saturating_sub(self.settled())
     }
 
     /// Adds what `other` counted.
