@@ -29,7 +29,7 @@ pub const GLOB_DIRECTORIES_MAX: usize = 4096;
 /// Sources that can share one journal directory: the width of a `SourceMask`.
 pub const JOURNAL_SOURCES_MAX: usize = 128;
 /// Window of a journal reader, in bytes. 128 KiB measured best.
-pub const JOURNAL_WINDOW_BYTES: usize = 128 * KIB;
+pub const JOURNAL_WINDOW_BYTES: usize = 1024 * KIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 /// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
@@ -74,6 +74,8 @@ pub const TAIL_POLL: Duration = Duration::from_millis(50);
 pub const TAIL_IDLE: Duration = Duration::from_secs(5);
 /// How often the globs are matched anew when no directory event says so earlier.
 pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(10);
+/// Looks in a row in which something could not be looked at, before what was not found counts as gone.
+pub const UNSURE_LOOKS_MAX: u32 = 6;
 
 // ---- the ring --------------------------------------------------------------------------------------------------
 
@@ -98,12 +100,25 @@ pub const TARGETS_MAX: usize = 64;
 pub const SOURCES_MAX: usize = 1024;
 /// Flows of one lane, which is also the number of slots of its checkpoint.
 pub const FLOWS_MAX: usize = 32_768;
-/// Bytes one pass may carry in one turn before the next pass has its turn.
-pub const TURN_BYTES: usize = CHUNK_BYTES;
+/// Bytes one pass may carry at once before the next pass of its source has its turn.
+pub const PASS_BYTES: usize = CHUNK_BYTES;
 /// Bytes all passes together may carry in one turn: what settles, changes or is due waits no longer than that.
-pub const ROUND_BYTES: u64 = 16 * TURN_BYTES as u64;
+pub const TURN_BYTES: u64 = 16 * PASS_BYTES as u64;
 /// Longest a lane sleeps without looking at the world.
 pub const TURN_SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Bytes one source may carry in one round before the next source has its turn. A lane turn has several rounds.
+pub const ROUND_BYTES: usize = 4 * PASS_BYTES;
+/// How far, in event time, a reader may run ahead of another of the same source towards a Loki target. Loki refuses
+/// what is an hour behind its stream.
+pub const EVENT_TIME_SLACK: Duration = Duration::from_secs(15 * 60);
+/// A read or an opening that takes longer no longer holds up the other readers of its source.
+pub const HOLD_MAX: Duration = Duration::from_secs(2);
+/// Lines older than this are caught up on, at a share of the core.
+pub const CATCH_UP_LAG: Duration = Duration::from_secs(60);
+/// That share by default, in percent of a core.
+pub const CATCH_UP_PERCENT: u8 = 25;
+/// Least `rateBytes` of a source, in bytes a second.
+pub const RATE_BYTES_MIN: u64 = 1024;
 /// Orders waiting for one lane.
 pub const LANE_ORDERS_MAX: usize = 64;
 /// Time marks a reader keeps for records without a time of their own.
@@ -237,6 +252,21 @@ pub const EGRESS_BLOCKING_THREADS_MAX: usize = 2 * TARGETS_MAX;
 pub const SYSLOG_POLL: Duration = Duration::from_millis(50);
 /// Bytes read at once from a syslog peer, whose words are only waited for, not understood.
 pub const SYSLOG_READ_BYTES: usize = 4 * KIB;
+/// Messages a RELP peer may be sent that it has not answered. What was not answered when a session ends comes twice at
+/// most once.
+pub const RELP_WINDOW_FRAMES: usize = 2048;
+/// Bytes of RELP frames made at once; one message more may follow.
+pub const RELP_WRITE_BYTES: usize = 64 * KIB;
+/// Bytes read at once from a RELP peer: an answer takes some 20.
+pub const RELP_READ_BYTES: usize = 16 * KIB;
+/// Largest answer of a RELP peer, in bytes.
+pub const RELP_ANSWER_BYTES_MAX: usize = 4 * KIB;
+/// A RELP peer that answers nothing for so long although something is waited for is given up (librelp's own default).
+pub const RELP_ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often that is looked at.
+pub const RELP_POLL: Duration = Duration::from_secs(1);
+/// A message that a RELP peer has refused in so many sessions, and each time took others, counts as refused.
+pub const RELP_REFUSALS_MAX: u32 = 3;
 /// A syslog session that is to be replaced under a new plan is given up when nothing settles for so long.
 pub const SESSION_DRAIN: Duration = Duration::from_secs(10);
 /// A silent session is probed after so long, and so often (TCP keep-alive).
@@ -274,11 +304,88 @@ pub const OBJECT_FILE_BYTES_MAX: usize = MIB;
 pub const OBJECT_FILES_MAX: usize = 1024;
 /// Connections the API holds at once.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// Bytes of a refused request's body that are read and thrown away, so that its sender gets to see the answer.
+pub const REQUEST_DISCARD_BYTES_MAX: usize = 8 * MIB;
+/// How long that may take.
+pub const REQUEST_DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections the API holds from one address at once (of IPv6, from one /64); more are closed at once.
+pub const API_CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+/// Connections the API's unix socket holds at once.
+pub const API_SOCKET_CONNECTIONS_MAX: usize = 32;
+/// Requests one HTTP/2 connection may have under way.
+pub const API_STREAMS_MAX: u32 = 32;
+/// Bytes of all headers of a request to the API; a token is the largest of them.
+pub const API_HEADERS_BYTES_MAX: usize = 64 * KIB;
+/// Headers of a request to the API.
+pub const API_HEADERS_MAX: usize = 100;
+/// A request whose headers are not complete in so long is given up; a quiet HTTP/1 connection as well.
+pub const API_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection to the API with no request for so long is closed.
+pub const API_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection that is being closed has so long to take what was answered.
+pub const API_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests a second one caller (key and subject of a token, or local user) may make, in the long run.
+pub const API_REQUESTS_PER_SECOND: u32 = 200;
+/// Requests one caller may make at once after a rest.
+pub const API_REQUESTS_BURST: u32 = 400;
+/// Requests without a good token an address (of IPv6, a /64) may make a second, in the long run, and at once.
+pub const API_STRANGERS_PER_SECOND: u32 = 10;
+pub const API_STRANGERS_BURST: u32 = 50;
+/// Callers, and strangers' addresses, whose rate is remembered; with more the one quiet for longest is forgotten.
+pub const API_RATES_MAX: usize = 1024;
+/// Lines of the access log a second, in the long run, and at once; further ones are counted.
+pub const ACCESS_LINES_PER_SECOND: u32 = 50;
+pub const ACCESS_LINES_BURST: u32 = 500;
+/// Characters of a request's path in the access log.
+pub const ACCESS_PATH_CHARS_MAX: usize = 300;
+/// Objects and lists within each other in a request body.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// A certificate in use is warned about so many days before its end, again each time a smaller number is reached.
+pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
 /// Largest bearer token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
 /// Revisions kept as history.
 pub const HISTORY_REVISIONS: usize = 50;
-/// How often `conf.d` is looked at for changes.
+/// Objects one change may touch. etcd takes 128 operations in one transaction by default; the history needs some.
+pub const CHANGE_OBJECTS_MAX: usize = 120;
+/// Bytes of all documents one change may write. etcd takes requests of 1.5 MiB by default.
+pub const CHANGE_BYTES_MAX: usize = MIB;
+/// A change is judged and tried so often when others come first.
+pub const CHANGE_TRIES: usize = 8;
+/// Members of etcd a node may be told of.
+pub const ETCD_ENDPOINTS_MAX: usize = 16;
+/// A connection to a member of etcd not made in so long is given up.
+pub const ETCD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A request to etcd unanswered for so long is made to the next member.
+pub const ETCD_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// A change that etcd did not confirm is asked after for so long before it is reported as unknown.
+pub const ETCD_CHANGE_TIMEOUT: Duration = Duration::from_secs(12);
+/// How often a silent watch is asked whether it lives; one that does not answer until the next time is given up.
+pub const ETCD_PROBE_INTERVAL: Duration = Duration::from_secs(3);
+/// How often all objects are read although the watch says nothing changed.
+pub const ETCD_RECONCILE_INTERVAL: Duration = Duration::from_secs(240);
+/// First and longest pause between two tries at etcd.
+pub const ETCD_BACKOFF_MIN: Duration = Duration::from_millis(100);
+pub const ETCD_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long a change waits for the watch to bring it before it is read.
+pub const ETCD_ECHO_TIMEOUT: Duration = Duration::from_millis(500);
+/// What another hand changed in etcd is noted in the history after about so long.
+pub const ETCD_ADOPT_AFTER: Duration = Duration::from_secs(1);
+/// Largest transaction sent to etcd, in bytes: below its default of 1.5 MiB for a request.
+pub const ETCD_REQUEST_BYTES_MAX: usize = 1400 * KIB;
+/// A node writes its collector object at most this often.
+pub const COLLECTOR_INTERVAL: Duration = Duration::from_secs(30);
+/// The last good objects are written to disk at most this often.
+pub const KEEP_INTERVAL: Duration = Duration::from_millis(200);
+/// Keys in a cluster key file: one, and another while keys are rotated.
+pub const CLUSTER_KEYS_MAX: usize = 2;
+/// Largest cluster key or password file, in bytes.
+pub const SECRET_FILE_BYTES_MAX: usize = 4 * KIB;
+/// A node that was not heard of for so long is not alive, in seconds.
+pub const ALIVE_SECONDS: u64 = 20;
+/// Largest collector object a node writes for the others, in bytes.
+pub const COLLECTOR_BYTES_MAX: usize = 2 * KIB;
+/// How often `conf.d`, token keys and the API's certificate are looked at for changes.
 pub const OBJECTS_POLL: Duration = Duration::from_secs(1);
 /// What an appliance takes before any target's queue, in bytes: chunks, windows, caches, the plan and the API.
 pub const MEMORY_POOLS_BYTES: usize = 64 * MIB;
@@ -294,10 +401,18 @@ pub const TOKEN_LEEWAY_SECONDS: u64 = 30;
 pub const TOKEN_KEYS_MAX: usize = 256;
 /// Largest public key file, in bytes.
 pub const TOKEN_KEY_BYTES_MAX: usize = 16 * KIB;
+/// Largest JWKS file, in bytes.
+pub const JWKS_BYTES_MAX: usize = 256 * KIB;
 /// Largest stored revision that is read back, in bytes.
 pub const STORE_BYTES_MAX: usize = 64 * MIB;
 /// The deltas of a collector are counted over the last one to two of these.
 pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
+/// How often a node tells the others how it is; the store writes it less often.
+pub const COLLECTOR_BEAT: Duration = Duration::from_secs(10);
+/// A collector that is alive and whose last word is older is STALE.
+pub const COLLECTOR_STALE: Duration = Duration::from_secs(120);
+/// Characters of one message in what a node tells the others of itself.
+pub const COLLECTOR_MESSAGE_CHARS_MAX: usize = 200;
 /// A lane whose last report is older counts as standing still.
 pub const REPORT_STALE: Duration = Duration::from_secs(10);
 /// A flow further behind than this is not healthy, in seconds.
@@ -325,6 +440,8 @@ const _: () = {
     assert!(FRAME_BYTES_MAX < CHUNK_BYTES, "a whole frame and its newline must fit a chunk");
     assert!(FRAME_BYTES_MAX <= 262_144, "Loki refuses longer lines");
     assert!(BATCH_BYTES + 2 * FRAME_BYTES_MAX < 4 * MIB, "one append past the mark must stay below Loki's 4 MiB");
+    assert!(ROUND_BYTES as u64 <= TURN_BYTES, "a turn has room for one source at least");
+    assert!(EVENT_TIME_SLACK.as_secs() < 3600, "Loki refuses what is an hour behind its stream");
     assert!(LOKI_SPAN.as_secs() < 3600, "what Loki takes behind a stream's newest");
     assert!(BATCH_BYTES + FRAME_BYTES_MAX + METADATA_BYTES_MAX < LOKI_PUSH_BYTES_MAX);
     assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");

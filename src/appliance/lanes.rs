@@ -62,6 +62,7 @@ impl Lanes {
                 checkpoint: PathBuf::clone(&checkpoint),
                 backend_reason: reason.clone(),
                 core,
+                catch_up_percent: config.catch_up_percent,
             };
             match lanes.spawn(lane_config, backend, board, &tell) {
                 Ok(port) => ports.push(port),

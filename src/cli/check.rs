@@ -8,6 +8,7 @@ use super::{
     environment,
     grammar::{Access, CheckFlags},
     print,
+    screen::Screen,
 };
 use crate::{
     config::{Kind, NodeConfig, Object, ObjectDirectory, compile, node::Overrides, objects},
@@ -55,7 +56,7 @@ pub fn check(flags: &CheckFlags, access: &Access) -> Result<ExitCode, Fault> {
     if flags.objects.is_empty() {
         let findings = environment::judge(&config, &plan);
         good &= findings.iter().all(|finding| finding.verdict != environment::Verdict::Fail);
-        print::out(&format!("\n{}", environment::render(findings)))?;
+        print::out(&format!("\n{}", environment::render(findings, &Screen::stdout(access))))?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

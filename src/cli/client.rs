@@ -3,28 +3,28 @@
 //! On the node itself the certificate is pinned by its bytes, which is stronger than any name check and needs no
 //! authority; elsewhere the system's roots or a CA file decide.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
 use tokio_rustls::{
     TlsConnector,
-    rustls::{
-        ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    },
+    rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs},
 };
 
 use crate::{
     config::compile::address,
     fault::{Fault, Kind},
-    limits,
+    limits, target,
 };
 
 /// What makes the API's certificate a good one.
@@ -40,10 +40,20 @@ pub enum Trust {
 
 /// Where the API is and how to speak to it.
 pub struct Client {
-    host: String,
-    port: u16,
-    connector: TlsConnector,
+    way: Way,
     token: Option<String>,
+    timeout: Duration,
+}
+
+/// How the API is reached.
+enum Way {
+    Tls {
+        host: String,
+        port: u16,
+        connector: TlsConnector,
+    },
+    /// The node's own socket: no token, read only.
+    Unix(PathBuf),
 }
 
 /// An answer that came.
@@ -64,7 +74,18 @@ impl Client {
         };
         let (host, port) = address::host_port(authority.trim_end_matches('/'), 8443).map_err(wrong)?;
         let connector = TlsConnector::from(Arc::new(tls(trust)?));
-        Ok(Self { host, port, connector, token })
+        Ok(Self { way: Way::Tls { host, port, connector }, token, timeout: limits::CLIENT_TIMEOUT })
+    }
+
+    /// By the unix socket of a node: no token, read only.
+    pub fn unix(path: PathBuf) -> Self {
+        Self { way: Way::Unix(path), token: None, timeout: limits::CLIENT_TIMEOUT }
+    }
+
+    /// The same with another limit for an answer.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Sends one request and waits for its answer, whatever its status.
@@ -84,9 +105,9 @@ impl Client {
             .map_err(|error| Fault::io("client", &error))?;
         runtime.block_on(async {
             let exchange = self.exchange(method, path, body, if_match);
-            tokio::time::timeout(limits::CLIENT_TIMEOUT, exchange).await.unwrap_or_else(|_| {
-                Err(self.unavailable(format!("no answer within {} s", limits::CLIENT_TIMEOUT.as_secs())))
-            })
+            tokio::time::timeout(self.timeout, exchange)
+                .await
+                .unwrap_or_else(|_| Err(self.unavailable(format!("no answer within {} s", self.timeout.as_secs()))))
         })
     }
 
@@ -95,25 +116,19 @@ impl Client {
     /// # Errors
     /// As `send`, or what the API says.
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
+        self.good(method, path, body).map(|reply| reply.body)
+    }
+
+    /// As `call`, with the whole answer.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub fn good(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Fault> {
         let reply = self.send(method, path, body, None)?;
         if (200..300).contains(&reply.status) {
-            return Ok(reply.body);
+            return Ok(reply);
         }
-        let message = reply.body.get("message").and_then(Value::as_str).unwrap_or("no reason given");
-        let (kind, hint) = match reply.status {
-            400 => (Kind::Invalid, None),
-            401 => (Kind::Unauthenticated, Some("give a good token with -J or CORELANE_JWT")),
-            403 => (Kind::Forbidden, Some("changes need the role system:cluster-admin")),
-            404 => (Kind::NotFound, None),
-            409 => (Kind::Conflict, None),
-            412 => (Kind::Stale, None),
-            _ => (Kind::Unavailable, None),
-        };
-        let fault = Fault::new(kind, "", message);
-        Err(match hint {
-            Some(hint) => fault.way_out(hint),
-            None => fault,
-        })
+        Err(refusal(&reply))
     }
 
     async fn exchange(
@@ -123,19 +138,39 @@ impl Client {
         body: Option<&Value>,
         if_match: Option<&str>,
     ) -> Result<Reply, Fault> {
-        let failed = |error: hyper::Error| self.unavailable(format!("the connection broke: {error}"));
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| {
-            self.unavailable(Fault::io("", &error).to_string()).way_out("is `corelane run` running?")
-        })?;
-        let name = ServerName::try_from(self.host.clone())
-            .map_err(|_| self.unavailable("its host is no name TLS can check".to_owned()))?;
-        let stream = self.connector.connect(name, stream).await.map_err(|error| {
-            self.unavailable(format!("TLS failed: {error}")).way_out("give its authority by --endpoint-ca")
-        })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(failed)?;
-        let connection = tokio::spawn(connection);
         let request = self.request(method, path, body, if_match)?;
+        match &self.way {
+            Way::Tls { host, port, connector } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| {
+                    self.unavailable(Fault::io("", &error).to_string()).way_out("is `corelane run` running?")
+                })?;
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_| self.unavailable("its host is no name TLS can check".to_owned()))?;
+                let stream = connector.connect(name, stream).await.map_err(|error| {
+                    self.unavailable(format!("TLS failed: {error}")).way_out("give its authority by --endpoint-ca")
+                })?;
+                self.converse(stream, request).await
+            }
+            Way::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| {
+                    let way_out = match error.kind() {
+                        ErrorKind::PermissionDenied => "be a member of the group corelane, or give a token with -J",
+                        _ => "is `corelane run` running?",
+                    };
+                    self.unavailable(Fault::io("", &error).to_string()).way_out(way_out)
+                })?;
+                self.converse(stream, request).await
+            }
+        }
+    }
+
+    async fn converse<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Reply, Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let failed = |error: hyper::Error| self.unavailable(format!("the connection broke: {error}"));
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(failed)?;
         let status = response.status().as_u16();
         let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
@@ -144,6 +179,10 @@ impl Client {
         connection.abort();
         let body = serde_json::from_slice(&bytes)
             .map_err(|_| self.unavailable(format!("its answer ({status}) is not JSON; is this a corelane?")))?;
+        if status == 403 && matches!(self.way, Way::Unix(_)) {
+            return Err(Fault::new(Kind::Forbidden, "", "the unix socket is read only")
+                .way_out("run as root, or give a token with -J or CORELANE_JWT"));
+        }
         Ok(Reply { status, etag, body })
     }
 
@@ -154,11 +193,10 @@ impl Client {
         body: Option<&Value>,
         if_match: Option<&str>,
     ) -> Result<Request<Full<Bytes>>, Fault> {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, format!("{host}:{}", self.port))
+            .header(header::HOST, self.authority())
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -173,9 +211,39 @@ impl Client {
             .map_err(|_| Fault::new(Kind::Usage, "-J", "the token is not one, or the name is"))
     }
 
+    fn authority(&self) -> String {
+        match &self.way {
+            Way::Tls { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
+            Way::Tls { host, port, .. } => format!("{host}:{port}"),
+            Way::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
     fn unavailable(&self, cause: String) -> Fault {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        Fault::new(Kind::Unavailable, format!("https://{host}:{}", self.port), cause)
+        let place = match &self.way {
+            Way::Tls { .. } => format!("https://{}", self.authority()),
+            Way::Unix(path) => path.display().to_string(),
+        };
+        Fault::new(Kind::Unavailable, place, cause)
+    }
+}
+
+/// What the API says against a request.
+pub fn refusal(reply: &Reply) -> Fault {
+    let message = reply.body.get("message").and_then(Value::as_str).unwrap_or("no reason given");
+    let (kind, hint) = match reply.status {
+        400 => (Kind::Invalid, None),
+        401 => (Kind::Unauthenticated, Some("give a good token with -J or CORELANE_JWT")),
+        403 => (Kind::Forbidden, Some("changes need the role system:cluster-admin")),
+        404 => (Kind::NotFound, None),
+        409 => (Kind::Conflict, None),
+        412 => (Kind::Stale, None),
+        _ => (Kind::Unavailable, None),
+    };
+    let fault = Fault::new(kind, "", message);
+    match hint {
+        Some(hint) => fault.way_out(hint),
+        None => fault,
     }
 }
 
@@ -192,8 +260,7 @@ pub fn path_segment(name: &str) -> String {
 }
 
 fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Fault::invalid("TLS", error.to_string()))?;
     let mut roots = RootCertStore::empty();
@@ -201,8 +268,7 @@ fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
         Trust::Pinned(pem) => {
             let pinned = CertificateDer::from_pem_slice(pem.as_bytes())
                 .map_err(|_| Fault::invalid("endpoint", "its certificate is not PEM"))?;
-            let verifier = Arc::new(Pin { pinned, provider });
-            return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
+            return target::tls::pinned_config(&pinned, "this node's endpoint file");
         }
         Trust::File(path) => {
             let place = || path.display().to_string();
@@ -220,49 +286,4 @@ fn tls(trust: &Trust) -> Result<ClientConfig, Fault> {
         }
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Takes one certificate and no other, by its bytes; the handshake still proves that the peer has its key.
-#[derive(Debug)]
-struct Pin {
-    pinned: CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        if *end_entity == self.pinned {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(TlsError::General("the API shows another certificate than this node's endpoint file says".to_owned()))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::{Access, access};
 
-use super::table::Table;
+use super::{screen::Screen, table::Table};
 use crate::{
     appliance::DESCRIPTORS_WANTED,
     config::{self, NodeConfig},
@@ -74,7 +74,7 @@ pub fn judge(config: &NodeConfig, plan: &Plan) -> Vec<Finding> {
 }
 
 /// The findings as a table.
-pub fn render(findings: Vec<Finding>) -> String {
+pub fn render(findings: Vec<Finding>, screen: &Screen) -> String {
     let mut table = Table::new(&["CHECK", "RESULT", "FOUND"]);
     for Finding { about, verdict, words } in findings {
         let verdict = match verdict {
@@ -84,7 +84,7 @@ pub fn render(findings: Vec<Finding>) -> String {
         };
         table.row(vec![about, verdict.to_owned(), words]);
     }
-    table.render()
+    table.render(screen)
 }
 
 fn backend(wanted: config::Backend) -> Finding {

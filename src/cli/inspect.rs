@@ -8,7 +8,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path, process::ExitCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{grammar::OutputFormat, print, table::Table};
+use super::{grammar::Access, print, screen::Screen, table::Table};
 use crate::{
     fault::Fault,
     limits::{JOURNAL_CHAIN_MAX, JOURNAL_FIELD_BYTES_MAX},
@@ -39,7 +39,7 @@ const KINDS: [(&str, ObjectKind); 7] = [
 ///
 /// # Errors
 /// It cannot be read, or is no journal file.
-pub fn journal(path: &Path, format: OutputFormat) -> Result<ExitCode, Fault> {
+pub fn journal(path: &Path, access: &Access) -> Result<ExitCode, Fault> {
     let place = path.display().to_string();
     let failed = |error: io::Error| Fault::io(place.clone(), &error);
     let file = File::open(path).map_err(failed)?;
@@ -51,7 +51,7 @@ pub fn journal(path: &Path, format: OutputFormat) -> Result<ExitCode, Fault> {
     inspection.objects().and_then(|()| inspection.lists()).map_err(failed)?;
     inspection.counters();
     let sound = inspection.problems.is_empty();
-    print::value(format, &inspection.told(&place), human)?;
+    print::value(access, &inspection.told(&place), human)?;
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -320,9 +320,7 @@ fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn human(told: &Value) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+fn human(told: &Value, screen: &Screen) -> String {
     let flags = list(&told["flags"]).iter().map(text).collect::<Vec<_>>().join(", ");
     let mut out = format!("{}: journal file, {} bytes\n", text(&told["file"]), told["bytes"]);
     out.push_str(&format!("state      {}\nflags      {flags}\n", text(&told["state"])));
@@ -341,11 +339,26 @@ fn human(told: &Value) -> String {
     for kind in list(&told["objects"]) {
         table.row(vec![text(&kind["kind"]), kind["count"].to_string(), kind["bytes"].to_string()]);
     }
-    out.push_str(&format!("\n{}{} values are compressed\n", table.render(), told["compressedValues"]));
+    let mut out = format!("{}\n{}", print::plain(&out), table.render(screen));
+    out.push_str(&print::plain(&findings(told)));
+    out
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// What is wrong with the file, in words.
+fn findings(told: &Value) -> String {
+    let mut out = format!("{} values are compressed\n", told["compressedValues"]);
     let total = told["problemsTotal"].as_u64().unwrap_or(0);
     if total == 0 {
         out.push_str("\nnothing is wrong with it\n");
-        return print::plain(&out);
+        return out;
     }
     out.push_str(&format!("\n{total} thing(s) are wrong with it:\n"));
     list(&told["problems"]).iter().for_each(|problem| out.push_str(&format!("  {}\n", text(problem))));
@@ -355,5 +368,5 @@ fn human(told: &Value) -> String {
     if text(&told["state"]).starts_with("online") {
         out.push_str("It is marked as being written to: counters may lag behind for a moment; look again.\n");
     }
-    print::plain(&out)
+    out
 }

@@ -6,20 +6,32 @@
 pub mod access;
 pub mod check;
 pub mod client;
+pub mod completion;
+pub mod diff;
+pub mod document;
 pub mod environment;
 pub mod grammar;
 pub mod inspect;
+pub mod manifest;
+pub mod next;
 pub mod object;
 pub mod print;
+pub mod revision;
 pub mod run;
+pub mod screen;
 pub mod status;
 pub mod table;
+pub mod wait;
+pub mod watch;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};
 
-use clap::{CommandFactory, Parser};
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
 
-use self::grammar::{Cli, CreateNoun, InspectNoun, JwtFlags, Verb};
+use self::{
+    grammar::{Access, Cli, ColorWhen, CreateNoun, InspectNoun, JwtFlags, Verb},
+    screen::coloured,
+};
 use crate::{
     config::compile::amount,
     control::{
@@ -31,7 +43,13 @@ use crate::{
 
 /// Does what `args` (with the program's name first) ask for.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(grammar::understood(args)) {
+    let args: Vec<OsString> = args.collect();
+    if let Some(shell) = completion::asked_by() {
+        return code(completion::answer(&shell, args).map(|()| ExitCode::SUCCESS));
+    }
+    let args = grammar::understood(args.into_iter());
+    let command = Cli::command().color(clap_colours(&args));
+    let cli = match command.try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to stdout with 0, everything else to stderr with 2; a closed pipe is nobody's fault.
@@ -44,7 +62,15 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     {
         tracing::debug!("a token given by -J stays visible in the process list: {error}");
     }
-    match perform(cli) {
+    // Tokens and keys are in the memory of the daemon and of whoever asks it.
+    if let Err(error) = crate::os::process::forbid_core_dumps() {
+        tracing::debug!("a core dump of this process would hold secrets: {error}");
+    }
+    code(perform(cli))
+}
+
+fn code(done: Result<ExitCode, Fault>) -> ExitCode {
+    match done {
         Ok(code) => code,
         Err(fault) => {
             print::error(&fault);
@@ -53,30 +79,60 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Colours of help and of what is not understood, which are told before the flags are known.
+fn clap_colours(args: &[OsString]) -> ColorChoice {
+    let given = args.iter().enumerate().find_map(|(index, arg)| {
+        let arg = arg.to_str()?;
+        let value = arg.strip_prefix("--color=").map(str::to_owned);
+        value.or_else(|| (arg == "--color").then(|| args.get(index + 1)?.to_str().map(str::to_owned))?)
+    });
+    match given.as_deref() {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ if coloured(ColorWhen::Auto, std::io::stdout().is_terminal()) => ColorChoice::Auto,
+        _ => ColorChoice::Never,
+    }
+}
+
 fn perform(cli: Cli) -> Result<ExitCode, Fault> {
     let access = &cli.access;
     match cli.verb {
         Verb::Run(flags) => run::run(&flags, access)?,
         Verb::Check(flags) => return check::check(&flags, access),
-        Verb::Status => status::status(access)?,
-        Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access.output_format),
-        Verb::Create { noun: CreateNoun::Jwt(flags) } => print::out(&format!("{}\n", jwt(&flags, access)?))?,
-        Verb::Create { noun: CreateNoun::Object(noun) } => object::create(&noun, access)?,
-        Verb::Update { noun } => object::update(&noun, access)?,
-        Verb::List { noun } => object::list(noun, access)?,
-        Verb::Get { noun } => object::get(&noun, access)?,
-        Verb::Delete { noun } => object::delete(&noun, access)?,
-        Verb::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "corelane", &mut text);
-            print::out(&String::from_utf8_lossy(&text))?;
-        }
+        Verb::Status(watch) => status::status(&watch, access)?,
+        Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access),
+        Verb::Create { noun: CreateNoun::Jwt(flags), .. } => print::out(&format!("{}\n", jwt(&flags, access)?))?,
+        Verb::Create { noun: CreateNoun::Object(noun), wait } => object::create(&noun, &wait, access)?,
+        Verb::Update { noun, wait } => object::update(&noun, &wait, access)?,
+        Verb::List { noun, watch } => object::list(noun, &watch, access)?,
+        Verb::Get { noun, watch } => object::get(&noun, &watch, access)?,
+        Verb::Delete { noun, wait } => object::delete(&noun, &wait, access)?,
+        Verb::Apply(flags) => return revision::apply(&flags, access),
+        Verb::Diff(flags) => return Ok(revision::diff(&flags, access)),
+        Verb::Export(flags) => revision::export(&flags, access)?,
+        Verb::History(flags) => revision::history(&flags, access)?,
+        Verb::Rollback(flags) => revision::rollback(&flags, access)?,
+        Verb::Completions { shell } => print::out(&completion::script(shell)?)?,
+        Verb::Man { directory } => man(directory.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The manual pages, one for each verb and noun, or the first one on stdout.
+fn man(directory: Option<&Path>) -> Result<(), Fault> {
+    let Some(directory) = directory else {
+        let mut page = Vec::new();
+        let written = clap_mangen::Man::new(Cli::command()).render(&mut page);
+        written.map_err(|error| Fault::io("manual page", &error))?;
+        return print::out(&String::from_utf8_lossy(&page));
+    };
+    let failed = |error: &std::io::Error| Fault::io(directory.display().to_string(), error);
+    std::fs::create_dir_all(directory).map_err(|error| failed(&error))?;
+    clap_mangen::generate_to(Cli::command(), directory).map_err(|error| failed(&error))
+}
+
 /// A token signed by the key of this node, or by the one named.
-fn jwt(flags: &JwtFlags, access: &grammar::Access) -> Result<String, Fault> {
+fn jwt(flags: &JwtFlags, access: &Access) -> Result<String, Fault> {
     let lives = amount::duration(&flags.expires).map_err(|cause| Fault::new(Kind::Usage, "--expires", cause))?;
     let path = flags.key.clone().unwrap_or_else(|| Keys::of(&access.state_dir_or_default()).signing_key);
     let key = keys::read_text(&path).map_err(|fault| fault.way_out("run as root, or name a key with --key"))?;

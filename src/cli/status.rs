@@ -3,7 +3,14 @@
 use http::Method;
 use serde_json::Value;
 
-use super::{access, grammar::Access, print, table::Table};
+use super::{
+    access,
+    grammar::{Access, Watch},
+    print,
+    screen::{Screen, Tone},
+    table::{Table, count},
+    watch::{self, Line, View},
+};
 use crate::fault::Fault;
 
 /// Readers shown to people; `-o json` has more.
@@ -11,13 +18,54 @@ const READERS_SHOWN: usize = 10;
 
 /// # Errors
 /// The API cannot be reached.
-pub fn status(access: &Access) -> Result<(), Fault> {
-    let answer = access::client(access)?.call(Method::GET, "/api/v2/logs/status", None)?;
-    print::value(access.output_format, &answer, human)
+pub fn status(watch: &Watch, access: &Access) -> Result<(), Fault> {
+    watch::show(&Status { access }, watch, access)
 }
 
-fn human(status: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+struct Status<'a> {
+    access: &'a Access,
+}
+
+impl View for Status<'_> {
+    fn look(&self) -> Result<Value, Fault> {
+        access::client(self.access)?.call(Method::GET, "/api/v2/logs/status", None)
+    }
+
+    fn human(&self, status: &Value, screen: &Screen) -> String {
+        human(status, screen)
+    }
+
+    /// One line with the sums.
+    fn lines(&self, status: &Value) -> Vec<Line> {
+        vec![Line { about: "status".to_owned(), text: summary(status) }]
+    }
+}
+
+/// What flows, in one line.
+fn summary(status: &Value) -> String {
+    let sum = |name: &str| items(&status["flows"]).iter().filter_map(|flow| flow["totals"][name].as_u64()).sum::<u64>();
+    let in_flight: u64 = items(&status["flows"]).iter().filter_map(|flow| flow["inFlight"].as_u64()).sum();
+    let lag = status["collector"]["lagSeconds"].as_f64().unwrap_or(0.0);
+    let line = format!(
+        "{}  revision {}  pipeline {}  read {}  delivered {}  refused {}  in flight {}  lag {lag:.0}s",
+        cell(&status["collector"]["lastSeen"]),
+        status["revision"],
+        health(&status["collector"]),
+        count(sum("read") + in_flight),
+        count(sum("delivered")),
+        count(sum("refused")),
+        count(in_flight),
+    );
+    print::plain(&line)
+}
+
+/// As people read it: HEALTHY prints as OK.
+pub fn health(collector: &Value) -> String {
+    cell(&collector["pipelineHealth"]).replace("HEALTHY", "OK")
+}
+
+fn human(status: &Value, screen: &Screen) -> String {
+    let text = |value: &Value| print::plain(value.as_str().unwrap_or("-"));
     let collector = &status["collector"];
     let mut out = format!(
         "corelane {} on {} (cluster {}), revision {}\n",
@@ -26,16 +74,22 @@ fn human(status: &Value) -> String {
         text(&status["cluster"]),
         status["revision"]
     );
-    let health = text(&collector["pipelineHealth"]).replace("HEALTHY", "OK");
+    let health = health(collector);
+    let tone = match health.as_str() {
+        "OK" => Tone::Good,
+        "ERROR" => Tone::Bad,
+        _ => Tone::Warning,
+    };
     let error = text(&collector["pipelineError"]);
-    out.push_str(&format!("pipeline {health}{}\n", if error.is_empty() { error } else { format!(": {error}") }));
+    let error = if error.is_empty() { error } else { format!(": {error}") };
+    out.push_str(&format!("pipeline {}{error}\n", screen.paint(tone, &print::plain(&health))));
     let parts = [lanes(&status["lanes"]), flows(&status["flows"]), targets(&status["targets"]), readers(status)];
     for table in parts.iter().filter(|table| !table.is_empty()) {
         out.push('\n');
-        out.push_str(&table.render());
+        out.push_str(&table.render(screen));
     }
     for line in items(&status["readers"]).iter().filter_map(proof) {
-        out.push_str(&format!("\n{line}\n"));
+        out.push_str(&format!("\n{}\n", print::plain(&line)));
     }
     for (noun, next) in [
         ("sources", "no source yet: `corelane create source --help`"),
@@ -47,9 +101,10 @@ fn human(status: &Value) -> String {
     }
     for complaint in items(&status["complaints"]) {
         let (kind, name) = (text(&complaint["kind"]), text(&complaint["name"]));
-        out.push_str(&format!("\ncomplaint: {kind} {name}: {}\n", text(&complaint["text"])));
+        let told = format!("complaint: {kind} {name}: {}", text(&complaint["text"]));
+        out.push_str(&format!("\n{}\n", screen.paint(Tone::Bad, &told)));
     }
-    print::plain(&out)
+    out
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -62,6 +117,10 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+fn counted(value: &Value) -> String {
+    value.as_u64().map_or_else(|| cell(value), count)
 }
 
 fn lanes(lanes: &Value) -> Table {
@@ -97,12 +156,12 @@ fn flows(flows: &Value) -> Table {
         table.row(vec![
             cell(&flow["source"]),
             cell(&flow["target"]),
-            read.to_string(),
-            cell(&totals["filtered"]),
-            cell(&totals["delivered"]),
-            cell(&totals["refused"]),
-            dropped.to_string(),
-            in_flight.to_string(),
+            count(read),
+            counted(&totals["filtered"]),
+            counted(&totals["delivered"]),
+            counted(&totals["refused"]),
+            count(dropped),
+            count(in_flight),
             format!("{:.0}s", flow["lagSeconds"].as_f64().unwrap_or(0.0)),
             cell(&flow["waiting"]),
         ]);
@@ -118,7 +177,7 @@ fn targets(targets: &Value) -> Table {
             cell(&target["name"]),
             state,
             cell(&target["lastAcked"]),
-            cell(&target["resent"]),
+            counted(&target["resent"]),
             cell(&target["reason"]),
         ];
         table.row(cells);
@@ -163,10 +222,10 @@ fn readers(status: &Value) -> Table {
     let mut table = Table::new(&["READER", "SOURCE", "BEHIND", "LOST UNSEEN"]);
     for reader in items(&status["readers"]).iter().take(READERS_SHOWN) {
         let draining = if reader["draining"] == Value::Bool(true) { ", rotated away" } else { "" };
-        let behind = format!("{} bytes{draining}", cell(&reader["behindBytes"]));
+        let behind = format!("{} bytes{draining}", counted(&reader["behindBytes"]));
         let unseen = match reader["unattributed"].as_u64() {
             None | Some(0) => String::new(),
-            Some(most) => format!("at most {most}"),
+            Some(most) => format!("at most {}", count(most)),
         };
         table.row(vec![cell(&reader["path"]), cell(&reader["source"]), behind, unseen]);
     }
@@ -183,15 +242,26 @@ mod tests {
     fn a_flow_adds_up_while_lines_are_in_flight() {
         let totals = json!({"read": 7, "filtered": 2, "delivered": 4, "refused": 0, "dropped": {"max-age": 1}});
         let flow = json!({"source": "s", "target": "t", "totals": totals, "inFlight": 5, "lagSeconds": 1.6});
-        let shown = flows(&json!([flow])).render();
+        let shown = flows(&json!([flow])).render(&Screen::plain());
         let row: Vec<&str> = shown.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row, ["s", "t", "12", "2", "4", "0", "1", "5", "2s", "-"]);
     }
 
     #[test]
+    fn a_pipe_gets_one_line_with_the_sums() {
+        let flow = |read: u64| json!({"totals": {"read": read, "delivered": read}, "inFlight": 1});
+        let status = json!({
+            "revision": 3, "flows": [flow(1000), flow(3)],
+            "collector": {"pipelineHealth": "HEALTHY", "lastSeen": "T", "lagSeconds": 1.2},
+        });
+        let line = "T  revision 3  pipeline OK  read 1,005  delivered 1,003  refused 0  in flight 2  lag 1s";
+        assert_eq!(summary(&status), line);
+    }
+
+    #[test]
     fn what_was_lost_unseen_is_shown() {
         let reader = json!({"path": "/a", "source": "s", "behindBytes": 9, "draining": true, "unattributed": 3});
-        let shown = readers(&json!({ "readers": [reader] })).render();
+        let shown = readers(&json!({ "readers": [reader] })).render(&Screen::plain());
         assert!(shown.contains("/a      s       9 bytes, rotated away  at most 3\n"), "{shown}");
     }
 }

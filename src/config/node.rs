@@ -4,6 +4,10 @@
 //! the cluster are not mixed up. Every key is known by name; an unknown one is refused, and all faults are told at
 //! once.
 
+mod etcd;
+
+pub use etcd::{EtcdConfig, StoreKind};
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -21,18 +25,29 @@ use crate::{fault::Fault, limits};
 /// Where the file is looked for when no flag says otherwise. It may be missing: every key has a default.
 pub const CONFIG_FILE: &str = "/etc/corelane/corelane.toml";
 pub const STATE_DIR: &str = "/var/lib/corelane";
-const KEYS: [&str; 11] = [
+/// Where the cluster key of a node lies that shares its objects with others.
+pub const CLUSTER_KEY_FILE: &str = "/etc/corelane/cluster.key";
+const KEYS: [&str; 20] = [
     "node",
     "cluster",
     "listen",
     "lanes",
     "backend",
     "memory_max",
+    "catch_up_percent",
     "state_dir",
     "objects",
     "tls_cert",
     "tls_key",
     "jwt_keys",
+    "store",
+    "etcd_endpoints",
+    "etcd_ca",
+    "etcd_cert",
+    "etcd_key",
+    "etcd_user",
+    "etcd_password_file",
+    "cluster_key",
 ];
 
 /// Which way a lane talks to the kernel.
@@ -82,6 +97,9 @@ pub struct NodeConfig {
     /// Most bytes pools and queues may take together; a plan above is refused with the arithmetic. Default: none, that
     /// is the fixed pools (64 MiB) plus what the targets' `queueBytes` ask for.
     pub memory_max: Option<usize>,
+    /// Share of a core a lane may take to catch up on lines older than a minute, in percent. Default 25: what an outage
+    /// left behind must not take the CPU from what is live, on the node and in the lane. 100 = no limit.
+    pub catch_up_percent: u8,
     /// Checkpoints, the embedded store and generated keys. Default `/var/lib/corelane`. Losing it means new keys, no
     /// objects and readers that begin at their `startAt`.
     pub state_dir: PathBuf,
@@ -93,6 +111,12 @@ pub struct NodeConfig {
     /// A directory of public keys that sign tokens, one PEM file a key, named by its `kid` with `_` for `:`. Default:
     /// none; the generated key of `system:root` is always taken besides.
     pub jwt_keys: Option<PathBuf>,
+    /// Where objects are kept. Default `embedded`: in the state directory.
+    pub store: StoreKind,
+    pub etcd: EtcdConfig,
+    /// The file of the keys that seal secrets, the same on every node of the cluster. Default: with the embedded store
+    /// one that is generated, with etcd `CLUSTER_KEY_FILE`.
+    pub cluster_key: Option<PathBuf>,
     /// Started by `run --dev`: everything is made up and temporary.
     pub dev: bool,
 }
@@ -121,11 +145,15 @@ impl NodeConfig {
             lanes: 1,
             backend: Backend::Auto,
             memory_max: None,
+            catch_up_percent: limits::CATCH_UP_PERCENT,
             state_dir: PathBuf::from(STATE_DIR),
             objects: None,
             tls_cert: None,
             tls_key: None,
             jwt_keys: None,
+            store: StoreKind::Embedded,
+            etcd: EtcdConfig::default(),
+            cluster_key: None,
             dev: false,
         }
     }
@@ -192,11 +220,29 @@ impl NodeConfig {
                 };
                 self.memory_max = Some(amount::bytes(&amount).map_err(|text| format!("`memory_max`: {text}"))?);
             }
+            "catch_up_percent" => {
+                let percent = value.as_integer().and_then(|percent| u8::try_from(percent).ok());
+                self.catch_up_percent = percent
+                    .filter(|percent| (1..=100).contains(percent))
+                    .ok_or_else(|| "`catch_up_percent` must be a whole number from 1 to 100".to_owned())?;
+            }
             "state_dir" => self.state_dir = path(key, value)?,
             "objects" => self.objects = Some(path(key, value)?),
             "tls_cert" => self.tls_cert = Some(path(key, value)?),
             "tls_key" => self.tls_key = Some(path(key, value)?),
             "jwt_keys" => self.jwt_keys = Some(path(key, value)?),
+            "store" => {
+                let word = string(key, value)?;
+                self.store = StoreKind::parse(&word)
+                    .ok_or_else(|| format!("`store` {word:?} is not one of embedded and etcd"))?;
+            }
+            "etcd_endpoints" => self.etcd.endpoints = etcd::endpoints(key, value)?,
+            "etcd_ca" => self.etcd.ca = Some(path(key, value)?),
+            "etcd_cert" => self.etcd.cert = Some(path(key, value)?),
+            "etcd_key" => self.etcd.key = Some(path(key, value)?),
+            "etcd_user" => self.etcd.user = Some(string(key, value)?),
+            "etcd_password_file" => self.etcd.password_file = Some(path(key, value)?),
+            "cluster_key" => self.cluster_key = Some(path(key, value)?),
             _ => return Err(format!("unknown key `{key}`{}", spelling::did_you_mean(key, KEYS))),
         }
         Ok(())
@@ -226,6 +272,7 @@ impl NodeConfig {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(Fault::invalid("tls_cert, tls_key", "one is given without the other").way_out("give both"));
         }
+        self.etcd.check(self.store)?;
         if let Some(most) = self.memory_max
             && most < limits::MEMORY_POOLS_BYTES
         {
@@ -291,15 +338,25 @@ mod tests {
             lanes = 2
             backend = "poll"
             memory_max = "128MiB"
+            catch_up_percent = 40
             state_dir = "/s"
             objects = "/o"
             tls_cert = "/c.pem"
             tls_key = "/k.pem"
             jwt_keys = "/j"
+            store = "etcd"
+            etcd_endpoints = ["https://e:2379"]
+            etcd_ca = "/a.pem"
+            etcd_cert = "/e.pem"
+            etcd_key = "/f.pem"
+            etcd_user = "u"
+            etcd_password_file = "/p"
+            cluster_key = "/q"
         "#;
         let config = NodeConfig::parse(text, "x").unwrap();
         assert_eq!(KEYS.len(), text.matches(" = ").count(), "the test has every key");
         assert_eq!((config.node.as_str(), config.lanes, config.backend), ("n1", 2, Backend::Poll));
+        assert_eq!(config.catch_up_percent, 40);
         assert_eq!((config.memory_max, config.listen), (Some(128 << 20), "[::1]:9000".parse().unwrap()));
     }
 

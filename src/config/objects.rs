@@ -56,6 +56,17 @@ impl ObjectDirectory {
         self.complaints.iter().chain(self.files.values().flat_map(|file| &file.complaints)).cloned().collect()
     }
 
+    /// One number for the content of all files: another one, another content.
+    pub fn digest(&self) -> u64 {
+        let mut all = Vec::new();
+        for (path, seen) in &self.files {
+            all.extend_from_slice(path.as_os_str().as_encoded_bytes());
+            all.push(0);
+            all.extend_from_slice(&seen.content.to_le_bytes());
+        }
+        xxh3_64(&all)
+    }
+
     /// Looks for changes; true when there is one. `revision` marks the objects that changed.
     pub fn poll(&mut self, revision: u64) -> bool {
         let (paths, complaints) = list(&self.path);

@@ -6,6 +6,7 @@
 //! <state_dir>/keys/public/system_root.pem      its public half, as any key directory holds them
 //! <state_dir>/keys/token                       a ready token of `system:root`
 //! <state_dir>/endpoint.json                    where the API is, for a command line on the same node
+//! /run/corelane/api.sock                       the API's unix socket; without that directory <state_dir>/api.sock
 //! ```
 //! All are 0600 in directories of 0700. The token lives as long as the key beside it, which could mint another at any
 //! time: an earlier end would protect nothing.
@@ -20,11 +21,11 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA2
 use serde::{Deserialize, Serialize};
 
 use super::{
-    store::embedded::{make_private_directory, write_durably},
+    store::file::{make_private_directory, write_durably},
     token::{self, Grant},
 };
 use crate::{
-    config::NodeConfig,
+    config::{NodeConfig, node::STATE_DIR},
     fault::{Fault, Kind},
 };
 
@@ -33,6 +34,8 @@ pub const ROOT_KID: &str = "system:root";
 /// Where a running node says where its API is, besides its state directory.
 pub const RUNTIME_DIR: &str = "/run/corelane";
 const ENDPOINT_FILE: &str = "endpoint.json";
+/// The unix socket, in the same places.
+const SOCKET_FILE: &str = "api.sock";
 /// Ten years: see the module doc.
 const ROOT_TOKEN_SECONDS: u64 = 10 * 366 * 86_400;
 
@@ -128,6 +131,21 @@ impl Endpoint {
         let text = read_text(&path)?;
         serde_json::from_str(&text)
             .map_err(|error| Fault::invalid(path.display().to_string(), format!("is not an endpoint file: {error}")))
+    }
+}
+
+/// Where a node has its unix socket: where the group can reach it, else (a try-out, or no such directory) below its
+/// state directory.
+pub fn socket_path(config: &NodeConfig) -> PathBuf {
+    let runtime = Path::new(RUNTIME_DIR);
+    if !config.dev && runtime.is_dir() { runtime.join(SOCKET_FILE) } else { config.state_dir.join(SOCKET_FILE) }
+}
+
+/// Where a command line looks for the socket: below the state directory it was given, else in the usual places.
+pub fn socket_candidates(state_dir: Option<&Path>) -> Vec<PathBuf> {
+    match state_dir {
+        Some(directory) => vec![directory.join(SOCKET_FILE)],
+        None => [RUNTIME_DIR, STATE_DIR].map(|directory| Path::new(directory).join(SOCKET_FILE)).to_vec(),
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod keys;
 pub mod registry;
+pub mod seal;
 pub mod store;
 pub mod token;
 
@@ -16,23 +17,21 @@ use std::{
     thread::JoinHandle,
 };
 
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use self::{
-    api::{Shared, server},
-    keys::{Endpoint, Keys},
+    api::{
+        OnRenewal, Shared,
+        identity::Identity,
+        server::{self, Bounds, Doors},
+        socket::Socket,
+    },
+    keys::Endpoint,
     registry::{OnPlan, Registry},
     store::Store,
     token::KeyRing,
 };
-use crate::{
-    config::NodeConfig,
-    fault::{Fault, Kind},
-    limits,
-    plan::Plan,
-    stats::Board,
-};
+use crate::{config::NodeConfig, fault::Fault, limits, plan::Plan, stats::Board};
 
 /// A running control plane.
 pub struct Control {
@@ -47,30 +46,44 @@ pub struct Control {
 /// # Errors
 /// The state directory cannot be used, the address is taken, or a certificate or key is bad. Nothing is left running.
 pub fn start(config: &NodeConfig, board: Arc<Board>, on_plan: OnPlan) -> Result<Control, Fault> {
-    // The lock of the store comes first: what follows writes into a directory that is then known to be ours.
-    let store = Store::open_embedded(&config.state_dir)?;
+    // Nothing is made before it is known that it will be needed.
+    let (listener, address) = bind(config.listen)?;
+    // The lock of the store comes next: what follows writes into a directory that is then known to be ours.
+    let store = Store::open(config)?;
     let keys = keys::ensure(config)?;
     let certificate = config.tls_cert.as_ref().unwrap_or(&keys.server_cert);
-    let tls = server::tls(certificate, config.tls_key.as_ref().unwrap_or(&keys.server_key))?;
-    let (listener, address) = bind(config.listen)?;
-    publish(config, &keys, address)?;
+    let key = config.tls_key.as_ref().unwrap_or(&keys.server_key);
+    let identity = Arc::new(Identity::load(certificate, key)?);
+    let endpoint = Endpoint {
+        endpoint: keys::local_url(address),
+        certificate_pem: identity.current().pem.clone(),
+        token_file: keys.token.clone(),
+    };
+    endpoint.publish(config)?;
+    // Only the group's way in: without it the API is still there.
+    let socket = Socket::bind(config).inspect_err(|fault| tracing::warn!("no unix socket: {fault}")).ok();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Fault::io("control", &error))?;
     let ring = KeyRing::open([Some(keys.public), config.jwt_keys.clone()].into_iter().flatten().collect());
     let registry = Registry::open(config, store, on_plan);
-    let shared = Arc::new(Shared::new(registry, ring, board));
+    let shared =
+        Arc::new(Shared::new(registry, ring, board, Arc::clone(&identity), publish_anew(endpoint, config.clone())));
     let router = api::router(Arc::clone(&shared));
+    let doors = Doors { listener, identity, socket, bounds: Bounds::default() };
     let (stop, stopped) = watch::channel(false);
     let ticking = Arc::clone(&shared);
     let run = move || {
         runtime.block_on(async {
+            let following = Arc::clone(&ticking);
+            let follower = tokio::spawn(async move { following.registry().follow().await });
             let ticker = tokio::spawn(tick(ticking, stopped.clone()));
-            if let Err(error) = server::serve(listener, tls, router, stopped).await {
+            if let Err(error) = server::serve(doors, router, stopped).await {
                 tracing::error!("{}", Fault::io("API", &error));
             }
             ticker.abort();
+            follower.abort();
         });
     };
     let thread = std::thread::Builder::new()
@@ -88,7 +101,7 @@ impl Control {
 
     /// The plan in force.
     pub fn plan(&self) -> Arc<Plan> {
-        Arc::clone(self.shared.registry().plan())
+        self.shared.registry().plan()
     }
 
     /// Stops listening, lets requests under way end, and waits for the thread. `on_plan` is not called afterwards.
@@ -101,13 +114,24 @@ impl Control {
     }
 }
 
-/// Looks about once a second, until told to stop.
+/// Looks about once a second, and tells the other nodes now and then, until told to stop.
 async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(limits::OBJECTS_POLL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let telling = Arc::clone(&shared);
+    let mut beats = tokio::time::interval(limits::COLLECTOR_BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // On its own: a store that does not answer must not stop the looking.
+    let mut beating = Box::pin(async move {
+        loop {
+            beats.tick().await;
+            telling.beat().await;
+        }
+    });
     loop {
         tokio::select! {
             _ = interval.tick() => shared.tick(),
+            () = &mut beating => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
@@ -128,14 +152,12 @@ fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Fault> {
     Ok((listener, address))
 }
 
-/// Tells the command line on this node where the API is and what certificate it shows.
-fn publish(config: &NodeConfig, keys: &Keys, address: SocketAddr) -> Result<(), Fault> {
-    let path = config.tls_cert.as_ref().unwrap_or(&keys.server_cert);
-    let pem = keys::read_text(path)?;
-    if CertificateDer::pem_slice_iter(pem.as_bytes()).next().is_none() {
-        return Err(Fault::new(Kind::Invalid, path.display().to_string(), "has no certificate in it"));
-    }
-    let endpoint =
-        Endpoint { endpoint: keys::local_url(address), certificate_pem: pem, token_file: keys.token.clone() };
-    endpoint.publish(config)
+/// Tells the command line on this node which certificate the API shows after it was renewed.
+fn publish_anew(endpoint: Endpoint, config: NodeConfig) -> OnRenewal {
+    Box::new(move |certificate_pem| {
+        let renewed = Endpoint { certificate_pem, ..endpoint.clone() };
+        if let Err(fault) = renewed.publish(&config) {
+            tracing::warn!("the command line on this node does not know the new certificate: {fault}");
+        }
+    })
 }

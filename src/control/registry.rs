@@ -1,53 +1,56 @@
 //! All objects of this node and the plan they make: the one place where a change is accepted or refused.
 //!
 //! A change is compiled as a candidate first. If it would add a complaint it is refused with all of them and nothing
-//! is applied; else it is stored, then compiled into the next plan, then given out. Objects of the store and of the
-//! objects directory are treated alike, but the latter cannot be changed here.
+//! is applied; else it is stored, then compiled into the next plan, then given out. What others store comes the same
+//! way ([`Registry::follow`]) but is judged only by the compiler: a bad object is isolated, the rest is in force.
+//! Objects of the store and of the objects directory are treated alike, but the latter cannot be changed here.
 
-use std::sync::Arc;
+mod edit;
+mod known;
+mod view;
+pub mod whole;
 
-use serde_json::{Map, Value};
+pub use self::{
+    edit::{Edit, IfMatch},
+    view::{View, time_text},
+};
 
-use super::store::Store;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use self::{
+    edit::{Draft, back_to, drafts},
+    known::Known,
+};
+use super::store::{Change, Entry, Store, Touched, Write};
 use crate::{
-    config::{
-        Document, Kind, NodeConfig, Object, ObjectDirectory, Origin, Reading, Site,
-        compile::{self, certificate_facts},
-        document::{SourceDocument, spelling},
-    },
+    config::{Kind, NodeConfig, Object, ObjectDirectory, Origin, Site, compile},
     fault::{Fault, Kind as FaultKind},
-    model::{Nanos, ObjectId},
-    plan::{Complaint, Plan},
+    limits,
+    model::Nanos,
+    plan::Plan,
 };
 
 /// Called with each plan that comes into force.
 pub type OnPlan = Box<dyn Fn(Arc<Plan>) + Send + Sync>;
 
-/// An object as an answer shows it.
-#[derive(Clone, Debug)]
-pub struct View {
-    pub fields: Map<String, Value>,
-    /// Its `ETag`.
-    pub revision: u64,
-}
-
-/// What a client demands of the object it changes: RFC 9110 §13.1.1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IfMatch {
-    /// No header.
-    Whatever,
-    /// `*`, or a list of revisions.
-    Any,
-    OneOf(Vec<u64>),
-}
-
-/// The objects, the plan, and who is told of it.
+/// The objects, the plan, and who is told of it. Reading never waits.
 pub struct Registry {
     store: Store,
-    directory: Option<ObjectDirectory>,
     site: Site,
-    plan: Arc<Plan>,
     on_plan: OnPlan,
+    known: Mutex<Known>,
+    /// Held while one change is judged and stored: those of this node come one after the other.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// What an accepted change did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The revision in force with it; the one before, when everything was so already.
+    pub revision: u64,
+    pub touched: Vec<Touched>,
 }
 
 impl Registry {
@@ -55,288 +58,235 @@ impl Registry {
     pub fn open(config: &NodeConfig, store: Store, on_plan: OnPlan) -> Self {
         let mut directory = config.objects.clone().map(ObjectDirectory::new);
         if let Some(directory) = &mut directory {
-            directory.poll(store.revision());
+            directory.poll(store.snapshot().revision);
+            // What came of it while nobody looked is a change like any other.
+            if store.directory_noted() != Some(directory.digest()) {
+                store.note_directory(directory.digest());
+            }
         }
         let site = config.site();
         let plan = Arc::new(Plan::empty(&site.cluster, &site.node));
-        let mut registry = Self { store, directory, site, plan, on_plan };
-        registry.give_out(registry.store.revision());
+        let known = Mutex::new(Known { directory, snapshot: store.snapshot(), plan });
+        let registry = Self { store, site, on_plan, known, turn: tokio::sync::Mutex::default() };
+        registry.give_out(&mut registry.known());
         registry
     }
 
-    pub fn plan(&self) -> &Arc<Plan> {
-        &self.plan
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.known().plan)
     }
 
     /// All objects of a kind, by name.
     pub fn list(&self, kind: Kind) -> Vec<View> {
-        let mut objects: Vec<Object> = self.objects().into_iter().filter(|object| object.kind() == kind).collect();
+        let known = self.known();
+        let mut objects: Vec<Object> = known.objects().into_iter().filter(|object| object.kind() == kind).collect();
         objects.sort_by(|a, b| a.name().cmp(b.name()).then_with(|| origin_rank(a).cmp(&origin_rank(b))));
         objects.dedup_by(|later, first| later.name() == first.name());
-        objects.iter().map(|object| self.view(object)).collect()
+        objects.iter().map(|object| View::of(object, &known.plan.complaints)).collect()
     }
 
     pub fn read(&self, kind: Kind, name: &str) -> Result<View, Fault> {
-        self.find(kind, name).map(|object| self.view(&object))
+        let known = self.known();
+        known.find(kind, name).map(|object| View::of(&object, &known.plan.complaints))
     }
 
     /// Makes a new object.
-    pub fn create(&mut self, kind: Kind, body: &Value, who: &str) -> Result<View, Fault> {
-        let reading = Document::read(kind, body);
-        let name = reading.document.name().to_owned();
-        if self.find(kind, &name).is_ok() {
-            let text = format!("{} with the provided name already exists.", kind.title());
-            return Err(Fault::new(FaultKind::Conflict, "", text));
-        }
-        let id = getrandom::u64()
-            .map_err(|error| Fault::new(FaultKind::Unavailable, "", format!("no random numbers: {error}")))?;
-        self.put(ObjectId(id), reading, &format!("{who} creates {} {name:?}", kind.singular()))
+    pub async fn create(&self, kind: Kind, body: &Value, who: &str) -> Result<View, Fault> {
+        self.one(Edit::Create { kind, body: body.clone() }, who).await
     }
 
     /// Replaces an object that exists.
-    pub fn replace(
-        &mut self,
+    pub async fn replace(
+        &self,
         kind: Kind,
         name: &str,
         body: &Value,
         if_match: &IfMatch,
         who: &str,
     ) -> Result<View, Fault> {
-        let object = self.find_to_change(kind, name, if_match)?;
-        let reading = Document::read_named(kind, body, name);
-        self.put(object.id, reading, &format!("{who} replaces {} {name:?}", kind.singular()))
+        let (name, body, if_match) = (name.to_owned(), body.clone(), if_match.clone());
+        self.one(Edit::Replace { kind, name, body, if_match }, who).await
     }
 
     /// Changes some fields of an object: a JSON merge patch.
-    pub fn patch(
-        &mut self,
+    pub async fn patch(
+        &self,
         kind: Kind,
         name: &str,
         patch: &Value,
         if_match: &IfMatch,
         who: &str,
     ) -> Result<View, Fault> {
-        let object = self.find_to_change(kind, name, if_match)?;
-        let reading = object.document.merge(patch);
-        self.put(object.id, reading, &format!("{who} changes {} {name:?}", kind.singular()))
+        let (name, patch, if_match) = (name.to_owned(), patch.clone(), if_match.clone());
+        self.one(Edit::Patch { kind, name, patch, if_match }, who).await
     }
 
-    pub fn delete(&mut self, kind: Kind, name: &str, if_match: &IfMatch, who: &str) -> Result<(), Fault> {
-        self.find_to_change(kind, name, if_match)?;
-        if kind == Kind::TlsBundle {
-            self.check_unused(name)?;
+    pub async fn delete(&self, kind: Kind, name: &str, if_match: &IfMatch, who: &str) -> Result<(), Fault> {
+        let edit = Edit::Delete { kind, name: name.to_owned(), if_match: if_match.clone() };
+        let what = edit.describe();
+        self.change(who, &what, |known| drafts(std::slice::from_ref(&edit), known)).await.map(|_| ())
+    }
+
+    /// Makes all edits as one revision, or none of them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, or `Exhausted` when they are too many at once.
+    pub async fn apply(&self, edits: &[Edit], who: &str) -> Result<Applied, Fault> {
+        let what = match edits {
+            [edit] => edit.describe(),
+            _ => format!("applies {} objects", edits.len()),
+        };
+        self.change(who, &what, |known| drafts(edits, known)).await
+    }
+
+    /// What `apply` would touch, judged as `apply` would judge it.
+    ///
+    /// # Errors
+    /// As `apply`.
+    pub fn try_apply(&self, edits: &[Edit]) -> Result<Vec<Touched>, Fault> {
+        let known = self.known();
+        let drafts = drafts(edits, &known)?;
+        known.judge(&drafts, &self.site)?;
+        let writes: Vec<Write> = drafts.into_iter().map(|draft| draft.write).collect();
+        let change = Change { who: String::new(), what: String::new(), writes };
+        change.check_size()?;
+        Ok(change.touched())
+    }
+
+    /// The last revisions, newest first.
+    ///
+    /// # Errors
+    /// As `Store::history`.
+    pub async fn history(&self) -> Result<Vec<Entry>, Fault> {
+        self.store.history().await
+    }
+
+    /// All objects as they were at a revision, by kind and name.
+    ///
+    /// # Errors
+    /// As `Store::read_at`.
+    pub async fn list_at(&self, revision: u64) -> Result<Vec<(Kind, View)>, Fault> {
+        let then = self.store.read_at(revision).await?;
+        let mut objects: Vec<&Object> = then.objects.iter().collect();
+        objects.sort_by_key(|object| (object.kind(), object.name()));
+        Ok(objects.into_iter().map(|object| (object.kind(), View::of(object, &[]))).collect())
+    }
+
+    /// Makes the objects of the store what they were at a revision, as a new revision.
+    ///
+    /// # Errors
+    /// As `apply` and `Store::read_at`.
+    pub async fn rollback(&self, revision: u64, who: &str) -> Result<Applied, Fault> {
+        let then = self.store.read_at(revision).await?;
+        let what = format!("rolls back to revision {revision}");
+        self.change(who, &what, |known| Ok(back_to(&then, known))).await
+    }
+
+    /// Puts what others stored into force, as it comes, until the store ends.
+    pub async fn follow(&self) {
+        let mut newest = self.store.watch();
+        while newest.changed().await.is_ok() {
+            self.catch_up();
         }
-        let kept = self.store.objects().iter();
-        let objects = kept.filter(|object| object.kind() != kind || object.name() != name).cloned().collect();
-        self.commit(objects, &format!("{who} deletes {} {name:?}", kind.singular()))
+    }
+
+    /// Looks at everything that may have changed outside: the key of the store, the objects directory.
+    pub fn refresh(&self) {
+        self.store.refresh();
+        self.catch_up();
+        self.poll_directory();
     }
 
     /// Looks at the objects directory; true when a new plan came of it.
-    pub fn poll_directory(&mut self) -> bool {
-        let next = self.next_revision();
-        let Some(directory) = &mut self.directory else { return false };
-        if !directory.poll(next) {
+    pub fn poll_directory(&self) -> bool {
+        let known = &mut *self.known();
+        let Some(directory) = &mut known.directory else { return false };
+        if !directory.poll(known.plan.revision + 1) {
             return false;
         }
-        // The revision is kept so that it goes on counting after a restart; the change itself lies in its own files.
-        let stored = self.store.commit(next, self.store.objects().to_vec(), "the objects directory changed");
-        let revision = stored.unwrap_or_else(|fault| {
-            tracing::warn!("revision {next} is in force but could not be noted: {fault}");
-            next
-        });
-        self.give_out(revision);
+        self.store.note_directory(directory.digest());
+        known.snapshot = self.store.snapshot();
+        self.give_out(known);
         true
     }
 
     /// Earliest end of a certificate that an enabled target uses.
     pub fn certificate_expiry(&self) -> Option<Nanos> {
-        self.objects()
-            .iter()
-            .filter(|object| object.kind() == Kind::TlsBundle && !self.users(object.name(), true).is_empty())
-            .filter_map(|object| certificate_facts(object.document.fields().get("certPem")?.as_str()?))
-            .map(|facts| facts.not_after)
-            .min()
+        self.known().certificate_expiry()
     }
 
-    fn objects(&self) -> Vec<Object> {
-        let filed = self.directory.iter().flat_map(ObjectDirectory::objects);
-        self.store.objects().iter().chain(filed).cloned().collect()
-    }
-
-    /// What is known before compiling: torn files and unreadable ones.
-    fn standing_complaints(&self) -> Vec<Complaint> {
-        let mut complaints = self.store.complaints().to_vec();
-        complaints.extend(self.directory.iter().flat_map(ObjectDirectory::complaints));
-        complaints
-    }
-
-    fn next_revision(&self) -> u64 {
-        self.plan.revision.max(self.store.revision()) + 1
-    }
-
-    fn find(&self, kind: Kind, name: &str) -> Result<Object, Fault> {
-        let objects = self.objects();
-        let mut known = objects.iter().filter(|object| object.kind() == kind);
-        if let Some(object) = known.clone().find(|object| object.name() == name) {
-            return Ok(object.clone());
-        }
-        let hint = match spelling::nearest(name, known.by_ref().map(Object::name)) {
-            Some(near) => format!("; did you mean '{near}'?"),
-            None => String::new(),
-        };
-        Err(Fault::new(FaultKind::NotFound, "", format!("no {} '{name}'{hint}", kind.singular())))
-    }
-
-    fn find_to_change(&self, kind: Kind, name: &str, if_match: &IfMatch) -> Result<Object, Fault> {
-        let object = self.find(kind, name)?;
-        if let Origin::File(path) = &object.origin {
-            let text =
-                format!("{} '{name}' is managed by the file {}; change it there", kind.singular(), path.display());
-            return Err(Fault::new(FaultKind::Conflict, "", text));
-        }
-        match if_match {
-            IfMatch::OneOf(revisions) if !revisions.contains(&object.revision) => {
-                Err(Fault::new(FaultKind::Stale, "", "Etag mismatch."))
-            }
-            _ => Ok(object),
-        }
-    }
-
-    /// Names of the targets that use a bundle.
-    fn users(&self, bundle: &str, enabled_only: bool) -> Vec<String> {
-        let uses = |object: &&Object| {
-            let fields = object.document.fields();
-            object.kind() == Kind::Target
-                && fields.get("tlsBundle").and_then(Value::as_str) == Some(bundle)
-                && (!enabled_only || fields.get("enabled") == Some(&Value::Bool(true)))
-        };
-        self.objects().iter().filter(uses).map(|object| object.name().to_owned()).collect()
-    }
-
-    fn check_unused(&self, bundle: &str) -> Result<(), Fault> {
-        let users = self.users(bundle, false);
-        if users.is_empty() {
-            return Ok(());
-        }
-        let text = format!("tls-bundle '{bundle}' is in use by target '{}'", users.join("', '"));
-        Err(Fault::new(FaultKind::Conflict, "", text))
-    }
-
-    /// Puts a document under an id: in place of the object that has it, or as a new one.
-    fn put(&mut self, id: ObjectId, reading: Reading, cause: &str) -> Result<View, Fault> {
-        let (kind, name) = (reading.document.kind(), reading.document.name().to_owned());
-        let mut objects = self.store.objects().to_vec();
-        let revision = self.next_revision();
-        let object =
-            Object { id, revision, origin: Origin::Store, document: reading.document, refusals: reading.refusals };
-        match objects.iter_mut().find(|known| known.id == id && known.kind() == kind) {
-            Some(known) if known.document == object.document && object.refusals.is_empty() => {
-                let known = known.clone();
-                return Ok(self.view(&known));
-            }
-            Some(known) => *known = object.clone(),
-            None => objects.push(object.clone()),
-        }
-        self.check_candidate(&objects, kind, &name)?;
-        self.commit(objects, cause)?;
+    /// One edit, and the object as it is then.
+    async fn one(&self, edit: Edit, who: &str) -> Result<View, Fault> {
+        let (kind, name) = edit.about();
+        self.change(who, &edit.describe(), |known| drafts(std::slice::from_ref(&edit), known)).await?;
         self.read(kind, &name)
     }
 
-    /// Refuses a candidate that adds complaints, be they about the object changed or about others it affects.
-    fn check_candidate(&self, stored: &[Object], kind: Kind, name: &str) -> Result<(), Fault> {
-        let compile_all = |objects: &[Object]| compile::compile(0, objects, Vec::new(), None, &self.site).complaints;
-        let before = compile_all(&self.objects());
-        let filed = self.directory.iter().flat_map(ObjectDirectory::objects).cloned();
-        let candidate: Vec<Object> = stored.iter().cloned().chain(filed).collect();
-        let about_it = |complaint: &&Complaint| complaint.kind == kind.singular() && complaint.name == name;
-        let after = compile_all(&candidate);
-        let mut texts: Vec<String> = after.iter().filter(about_it).map(|complaint| complaint.text.clone()).collect();
-        let known = |complaint: &Complaint| {
-            before.iter().any(|known| known.kind == complaint.kind && known.name == complaint.name)
-        };
-        // What is wrong with the object itself comes first: complaints of others may only follow from it.
-        if texts.is_empty() {
-            let others = after.iter().filter(|complaint| !known(complaint));
-            texts
-                .extend(others.map(|complaint| format!("{} '{}': {}", complaint.kind, complaint.name, complaint.text)));
+    /// Drafts, judges and stores; again when something else changed in between, as long as the client's own demands
+    /// still hold.
+    async fn change(
+        &self,
+        who: &str,
+        what: &str,
+        draft: impl Fn(&Known) -> Result<Vec<Draft>, Fault>,
+    ) -> Result<Applied, Fault> {
+        let _turn = self.turn.lock().await;
+        for _ in 0..limits::CHANGE_TRIES {
+            let (change, old) = {
+                let known = self.known();
+                let drafts = draft(&known)?;
+                known.judge(&drafts, &self.site)?;
+                let writes: Vec<Write> = drafts.into_iter().map(|draft| draft.write).collect();
+                (Change { who: who.to_owned(), what: what.to_owned(), writes }, known.plan.revision)
+            };
+            if change.writes.is_empty() {
+                return Ok(Applied { revision: old, touched: Vec::new() });
+            }
+            match self.store.apply(&change).await {
+                Ok(snapshot) => {
+                    tracing::info!("{who} {what}: revision {old} -> {}", snapshot.revision);
+                    self.catch_up();
+                    return Ok(Applied { revision: snapshot.revision, touched: change.touched() });
+                }
+                Err(fault) if fault.kind() == FaultKind::Stale => self.catch_up(),
+                Err(fault) => return Err(fault),
+            }
         }
-        if texts.is_empty() { Ok(()) } else { Err(Fault::invalid("", texts.join("; "))) }
+        Err(Fault::new(FaultKind::Unavailable, "", "others change objects all the time; try again"))
     }
 
-    fn commit(&mut self, objects: Vec<Object>, cause: &str) -> Result<(), Fault> {
-        let old = self.plan.revision;
-        let revision = self.store.commit(self.next_revision(), objects, cause)?;
-        tracing::info!("{cause}: revision {old} -> {revision}");
-        self.give_out(revision);
-        Ok(())
+    /// Puts the store's newest snapshot into force, if it is not already.
+    fn catch_up(&self) {
+        let known = &mut *self.known();
+        let newest = self.store.snapshot();
+        if !Arc::ptr_eq(&known.snapshot, &newest) {
+            known.snapshot = newest;
+            self.give_out(known);
+        }
     }
 
-    fn give_out(&mut self, revision: u64) {
-        let complaints = self.standing_complaints();
-        let plan = compile::compile(revision, &self.objects(), complaints, Some(&self.plan), &self.site);
-        for complaint in plan.complaints.iter().filter(|complaint| !self.plan.complaints.contains(complaint)) {
+    /// Under the lock, so that plans are given out in the order in which they were made.
+    fn give_out(&self, known: &mut Known) {
+        let complaints = known.standing_complaints();
+        let revision = known.snapshot.revision;
+        let plan = compile::compile(revision, &known.objects(), complaints, Some(&known.plan), &self.site);
+        for complaint in plan.complaints.iter().filter(|complaint| !known.plan.complaints.contains(complaint)) {
             tracing::warn!("{} {}: {}", complaint.kind, complaint.name, complaint.text);
         }
-        self.plan = Arc::new(plan);
-        (self.on_plan)(Arc::clone(&self.plan));
+        known.plan = Arc::new(plan);
+        (self.on_plan)(Arc::clone(&known.plan));
     }
 
-    /// What is written, what the contract adds, and what is wrong with it.
-    fn view(&self, object: &Object) -> View {
-        let mut fields = object.document.shown();
-        match object.kind() {
-            Kind::Source => add_source_defaults(&mut fields),
-            Kind::Target => {
-                fields.entry("enabled").or_insert(Value::Bool(false));
-            }
-            Kind::TlsBundle => add_certificate_facts(&mut fields),
-        }
-        let complaints = self.plan.complaints.iter();
-        let about_it = complaints.filter(|c| c.kind == object.kind().singular() && c.name == object.name());
-        let texts: Vec<Value> = about_it.map(|complaint| Value::String(complaint.text.clone())).collect();
-        if !texts.is_empty() {
-            fields.insert("complaints".to_owned(), Value::Array(texts));
-        }
-        if let Origin::File(path) = &object.origin {
-            fields.insert("managedBy".to_owned(), Value::String(path.display().to_string()));
-        }
-        View { fields, revision: object.revision }
+    /// A panic while it was held leaves it whole: it changes only after everything that can fail.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn origin_rank(object: &Object) -> u8 {
     u8::from(object.origin != Origin::Store)
-}
-
-fn add_source_defaults(fields: &mut Map<String, Value>) {
-    fields.entry("enabled").or_insert(Value::Bool(false));
-    if fields.contains_key("logFormat") {
-        return;
-    }
-    let document: Result<SourceDocument, _> = serde_json::from_value(Value::Object(fields.clone()));
-    if let Ok(document) = document
-        && let Some(format) = compile::default_format(compile::service_name(&document))
-    {
-        fields.insert("logFormat".to_owned(), Value::String(format.to_owned()));
-    }
-}
-
-fn add_certificate_facts(fields: &mut Map<String, Value>) {
-    let facts = fields.get("certPem").and_then(Value::as_str).and_then(certificate_facts);
-    let Some(facts) = facts else { return };
-    for (name, value) in [
-        ("subject", facts.subject),
-        ("issuer", facts.issuer),
-        ("notBefore", time_text(facts.not_before)),
-        ("notAfter", time_text(facts.not_after)),
-        ("sha256", facts.sha256),
-    ] {
-        fields.insert(name.to_owned(), Value::String(value));
-    }
-}
-
-/// RFC 3339 in UTC, as all times of the API are.
-pub fn time_text(at: Nanos) -> String {
-    let (seconds, nanos) = at.parts();
-    jiff::Timestamp::new(seconds, nanos.cast_signed()).map(|at| at.to_string()).unwrap_or_default()
 }

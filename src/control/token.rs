@@ -1,15 +1,13 @@
 //! Bearer tokens: JWT (RFC 7519), RS256 only, keyed by `kid`.
 //!
-//! Whoever asks is known by a key an operator put into a directory; what they may do stands in `roles`. Any other
+//! Whoever asks is known by a key an operator put where `key_ring` reads them; what they may do stands in `roles`. Any other
 //! algorithm is refused before a key is looked at, `none` above all (RFC 8725 §3.1).
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+pub mod key_ring;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+pub use key_ring::KeyRing;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, Validation, decode, decode_header, encode, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
 use super::keys::ROOT_KID;
@@ -49,6 +47,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// A user of this machine, who may read.
+    pub fn local(uid: u32) -> Self {
+        Self { subject: format!("uid {uid}"), kid: "local:socket".to_owned(), roles: vec![ROLE_VIEWER.to_owned()] }
+    }
+
     pub fn may_change(&self) -> bool {
         self.roles.iter().any(|role| role == ROLE_ADMIN)
     }
@@ -95,62 +98,77 @@ pub fn mint(grant: &Grant, key_pem: &[u8]) -> Result<String, Fault> {
         .map_err(|error| Fault::new(Kind::Internal, "token", format!("could not be signed: {error}")))
 }
 
-/// The public keys of this node by kid, read again when their files change.
-pub struct KeyRing {
-    directories: Vec<PathBuf>,
-    seen: Vec<(PathBuf, i64, i64, u64)>,
-    keys: BTreeMap<String, DecodingKey>,
+/// Why a token is not taken. For the access log alone: who asks is told nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    NoToken,
+    Malformed,
+    /// Another algorithm than RS256.
+    Algorithm,
+    /// A header that must be understood and is not (RFC 7515 §4.1.11).
+    Critical,
+    UnknownKey,
+    Signature,
+    Expired,
+    NotYet,
+    /// A claim is missing or of another type.
+    Claims,
 }
 
-impl KeyRing {
-    /// Reads the keys of all directories; of two keys with one kid the first directory's counts.
-    pub fn open(directories: Vec<PathBuf>) -> Self {
-        let mut ring = Self { directories, seen: Vec::new(), keys: BTreeMap::new() };
-        ring.refresh();
-        ring
+impl Refusal {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no token",
+            Self::Malformed => "malformed token",
+            Self::Algorithm => "algorithm not RS256",
+            Self::Critical => "unknown critical header",
+            Self::UnknownKey => "unknown key id",
+            Self::Signature => "bad signature",
+            Self::Expired => "token expired",
+            Self::NotYet => "token not valid yet",
+            Self::Claims => "claims missing or malformed",
+        }
     }
+}
 
-    /// Looks for changed files; cheap when there are none.
-    pub fn refresh(&mut self) {
-        let files: Vec<_> = self.directories.iter().flat_map(|directory| key_files(directory)).collect();
-        if files == self.seen {
-            return;
-        }
-        self.keys.clear();
-        for (path, ..) in &files {
-            match read_key(path) {
-                Ok((name, key)) => {
-                    self.keys.entry(name).or_insert(key);
-                }
-                Err(fault) => tracing::warn!("a token key is left out: {fault}"),
-            }
-        }
-        self.seen = files;
+/// Who sent this token.
+///
+/// # Errors
+/// It is not one this node takes.
+pub fn verify(token: &str, ring: &KeyRing) -> Result<Caller, Refusal> {
+    if token.len() > limits::TOKEN_BYTES_MAX {
+        return Err(Refusal::Malformed);
     }
-
-    /// Who sent this token; `None` when it is not one this node takes. Why is not told, since the asker is unknown.
-    pub fn verify(&self, token: &str) -> Option<Caller> {
-        if token.len() > limits::TOKEN_BYTES_MAX {
-            return None;
-        }
-        let header = decode_header(token).ok()?;
-        let kid = header.kid.filter(|kid| is_kid(kid))?;
-        if header.alg != Algorithm::RS256 {
-            return None;
-        }
-        let key = self.keys.get(&file_stem(&kid))?;
-        let mut validation = Validation::new(Algorithm::RS256);
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        validation.validate_nbf = true;
-        validation.validate_aud = false;
-        validation.leeway = limits::TOKEN_LEEWAY_SECONDS;
-        let claims = decode::<Claims>(token, key, &validation).ok()?.claims;
-        (!claims.sub.is_empty()).then_some(Caller { subject: claims.sub, kid, roles: claims.roles })
+    let header = decode_header(token).map_err(|error| match error.kind() {
+        // `none`, and whatever else has no name here.
+        ErrorKind::Json(_) if token.matches('.').count() == 2 => Refusal::Algorithm,
+        _ => Refusal::Malformed,
+    })?;
+    if header.alg != Algorithm::RS256 {
+        return Err(Refusal::Algorithm);
     }
+    if header.crit.is_some() {
+        return Err(Refusal::Critical);
+    }
+    let kid = header.kid.filter(|kid| is_kid(kid)).ok_or(Refusal::UnknownKey)?;
+    let key = ring.key(&kid).ok_or(Refusal::UnknownKey)?;
+    let mut validation = Validation::new(Algorithm::RS256);
+    validation.set_required_spec_claims(&["exp", "sub"]);
+    validation.validate_nbf = true;
+    validation.validate_aud = false;
+    validation.leeway = limits::TOKEN_LEEWAY_SECONDS;
+    let claims = decode::<Claims>(token, key, &validation).map_err(|error| match error.kind() {
+        ErrorKind::ExpiredSignature => Refusal::Expired,
+        ErrorKind::ImmatureSignature => Refusal::NotYet,
+        ErrorKind::InvalidSignature => Refusal::Signature,
+        _ => Refusal::Claims,
+    })?;
+    let Claims { sub, roles, .. } = claims.claims;
+    if sub.is_empty() { Err(Refusal::Claims) } else { Ok(Caller { subject: sub, kid, roles }) }
 }
 
 /// `<scope>:<credential>`, both of `[A-Za-z0-9._-]`.
-fn is_kid(kid: &str) -> bool {
+pub(crate) fn is_kid(kid: &str) -> bool {
     let good = |part: &str| {
         (1..=128).contains(&part.len())
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
@@ -158,40 +176,10 @@ fn is_kid(kid: &str) -> bool {
     kid.split_once(':').is_some_and(|(scope, credential)| good(scope) && good(credential))
 }
 
-/// The file name of a kid without its ending: `_` for `:`.
-fn file_stem(kid: &str) -> String {
-    kid.replace(':', "_")
-}
-
-fn key_files(directory: &Path) -> Vec<(PathBuf, i64, i64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut files: Vec<_> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "pem"))
-        .filter_map(|path| {
-            let meta = fs::metadata(&path).ok()?;
-            (meta.is_file() && meta.len() <= limits::TOKEN_KEY_BYTES_MAX as u64)
-                .then(|| (path, meta.mtime(), meta.ctime_nsec(), meta.ino()))
-        })
-        .collect();
-    files.sort();
-    files.truncate(limits::TOKEN_KEYS_MAX);
-    files
-}
-
-fn read_key(path: &Path) -> Result<(String, DecodingKey), Fault> {
-    let place = || path.display().to_string();
-    let pem = fs::read(path).map_err(|error| Fault::io(place(), &error))?;
-    let key =
-        DecodingKey::from_rsa_pem(&pem).map_err(|_| Fault::invalid(place(), "is not an RSA public key in PEM"))?;
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    Ok((file_stem(stem), key))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use jsonwebtoken::Algorithm;
     use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
@@ -233,11 +221,11 @@ mod tests {
     fn a_minted_token_is_taken() {
         let world = world();
         let token = mint(&Grant::root(60), world.private.as_bytes()).unwrap();
-        let caller = world.ring.verify(&token).expect("a good token");
+        let caller = verify(&token, &world.ring).expect("a good token");
         assert!(caller.may_change() && caller.may_read());
         assert_eq!(caller.describe(), "root (system:root)");
         let viewer = Grant { roles: vec![ROLE_VIEWER.into()], ..Grant::root(60) };
-        let caller = world.ring.verify(&mint(&viewer, world.private.as_bytes()).unwrap()).unwrap();
+        let caller = verify(&mint(&viewer, world.private.as_bytes()).unwrap(), &world.ring).unwrap();
         assert!(caller.may_read() && !caller.may_change());
     }
 
@@ -256,41 +244,62 @@ mod tests {
             claims[name] = value;
             claims
         };
-        assert!(world.ring.verify(&signed(&world, Algorithm::RS256, kid, &good)).is_some());
-        for (why, algorithm, kid, claims) in [
-            ("RS384", Algorithm::RS384, kid, good.clone()),
-            ("PS256", Algorithm::PS256, kid, good.clone()),
-            ("HS256", Algorithm::HS256, kid, good.clone()),
-            ("no kid", Algorithm::RS256, None, good.clone()),
-            ("unknown kid", Algorithm::RS256, Some("system:other"), good.clone()),
-            ("kid with a path", Algorithm::RS256, Some("../system:root"), good.clone()),
-            ("kid without scope", Algorithm::RS256, Some("system_root"), good.clone()),
-            ("expired", Algorithm::RS256, kid, with("exp", json!(now() - 120))),
-            ("not yet", Algorithm::RS256, kid, with("nbf", json!(now() + 120))),
-            ("no exp", Algorithm::RS256, kid, without("exp")),
-            ("no sub", Algorithm::RS256, kid, without("sub")),
-            ("no roles", Algorithm::RS256, kid, without("roles")),
-            ("empty sub", Algorithm::RS256, kid, with("sub", json!(""))),
+        assert!(verify(&signed(&world, Algorithm::RS256, kid, &good), &world.ring).is_ok());
+        for (why, algorithm, kid, claims, expected) in [
+            ("RS384", Algorithm::RS384, kid, good.clone(), Refusal::Algorithm),
+            ("PS256", Algorithm::PS256, kid, good.clone(), Refusal::Algorithm),
+            ("HS256", Algorithm::HS256, kid, good.clone(), Refusal::Algorithm),
+            ("no kid", Algorithm::RS256, None, good.clone(), Refusal::UnknownKey),
+            ("unknown kid", Algorithm::RS256, Some("system:other"), good.clone(), Refusal::UnknownKey),
+            ("kid with a path", Algorithm::RS256, Some("../system:root"), good.clone(), Refusal::UnknownKey),
+            ("kid without scope", Algorithm::RS256, Some("system_root"), good.clone(), Refusal::UnknownKey),
+            ("expired", Algorithm::RS256, kid, with("exp", json!(now() - 120)), Refusal::Expired),
+            ("not yet", Algorithm::RS256, kid, with("nbf", json!(now() + 120)), Refusal::NotYet),
+            ("no exp", Algorithm::RS256, kid, without("exp"), Refusal::Claims),
+            ("no sub", Algorithm::RS256, kid, without("sub"), Refusal::Claims),
+            ("no roles", Algorithm::RS256, kid, without("roles"), Refusal::Claims),
+            ("roles as a text", Algorithm::RS256, kid, with("roles", json!(ROLE_ADMIN)), Refusal::Claims),
+            ("exp as a text", Algorithm::RS256, kid, with("exp", json!("tomorrow")), Refusal::Claims),
+            ("empty sub", Algorithm::RS256, kid, with("sub", json!("")), Refusal::Claims),
         ] {
-            assert!(world.ring.verify(&signed(&world, algorithm, kid, &claims)).is_none(), "{why}");
+            let refusal = verify(&signed(&world, algorithm, kid, &claims), &world.ring).unwrap_err();
+            assert_eq!(refusal, expected, "{why}");
         }
         let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let none = format!("{}.{}.", encode(json!({"alg": "none", "kid": ROOT_KID})), encode(good.clone()));
-        assert!(world.ring.verify(&none).is_none(), "none");
+        assert_eq!(verify(&none, &world.ring), Err(Refusal::Algorithm), "none");
         let mut bent = signed(&world, Algorithm::RS256, kid, &good);
         let at = bent.len() - 20;
         let other = if &bent[at..=at] == "A" { "B" } else { "A" };
         bent.replace_range(at..=at, other);
-        assert!(world.ring.verify(&bent).is_none(), "bent signature");
-        assert!(world.ring.verify(&"x".repeat(limits::TOKEN_BYTES_MAX + 1)).is_none(), "too long");
+        assert_eq!(verify(&bent, &world.ring), Err(Refusal::Signature));
+        let critical = Header {
+            kid: Some(ROOT_KID.to_owned()),
+            crit: Some(vec!["exp".to_owned()]),
+            ..Header::new(Algorithm::RS256)
+        };
+        let key = EncodingKey::from_rsa_pem(world.private.as_bytes()).unwrap();
+        let critical = jsonwebtoken::encode(&critical, &good, &key).unwrap();
+        assert_eq!(verify(&critical, &world.ring), Err(Refusal::Critical));
+        for text in ["", ".", "..", "a.b.c", &"x".repeat(limits::TOKEN_BYTES_MAX + 1)] {
+            assert!(verify(text, &world.ring).is_err(), "{text}");
+        }
     }
 
     #[test]
-    fn a_removed_key_is_forgotten() {
-        let mut world = world();
-        let token = mint(&Grant::root(60), world.private.as_bytes()).unwrap();
-        fs::remove_file(world._place.path().join("system_root.pem")).unwrap();
-        world.ring.refresh();
-        assert!(world.ring.verify(&token).is_none());
+    fn clocks_may_differ_by_the_leeway_and_no_more() {
+        let world = world();
+        let leeway = limits::TOKEN_LEEWAY_SECONDS;
+        // Far enough from the edge that the seconds of the test itself do not matter.
+        for (exp, nbf, expected) in [
+            (now() - leeway / 2, now(), Ok(())),
+            (now() - leeway - 10, now(), Err(Refusal::Expired)),
+            (now() + 60, now() + leeway / 2, Ok(())),
+            (now() + 60, now() + leeway + 60, Err(Refusal::NotYet)),
+        ] {
+            let claims = json!({"sub": "a", "exp": exp, "nbf": nbf, "roles": [ROLE_ADMIN]});
+            let token = signed(&world, Algorithm::RS256, Some(ROOT_KID), &claims);
+            assert_eq!(verify(&token, &world.ring).map(|_| ()), expected);
+        }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     load::{Credit, Halted, Load},
     loki,
     quarantine::Quarantine,
-    replay,
+    relp, replay,
     report::{Reporter, wall},
     syslog,
     task::{Task, supervise},
@@ -191,8 +191,8 @@ impl Hub {
                 continue;
             }
             match routes.get(&target.id) {
-                // Of another format: what its task holds goes back to the lanes, to be built anew.
-                Some(route) if Wire::of(&route.plan.borrow().kind) == Wire::of(&target.kind) => {
+                // Of another format or kind: what its task holds goes back to the lanes, to be built anew.
+                Some(route) if is_for(&route.plan.borrow().kind, &target.kind) => {
                     route.plan.send_if_modified(|old| {
                         let changed = old.kind != target.kind;
                         *old = Arc::clone(target);
@@ -248,6 +248,9 @@ impl Hub {
                     let quarantine = Arc::clone(quarantine);
                     tokio::spawn(supervise(task, move |task| Box::pin(loki::run(task, Arc::clone(&quarantine)))))
                 }
+                (TargetKind::Syslog(syslog), _) if syslog.protocol.is_relp() => {
+                    tokio::spawn(supervise(task, |task| Box::pin(relp::run(task))))
+                }
                 (TargetKind::Syslog(_) | TargetKind::Loki(_), _) => {
                     tokio::spawn(supervise(task, |task| Box::pin(syslog::run(task))))
                 }
@@ -259,4 +262,10 @@ impl Hub {
             Outlet { queue, credits: (0..credits).map(|_| Credit::default()).collect(), task: task.abort_handle() }
         })
     }
+}
+
+/// Whether the task of a target of one kind can go on with the other.
+fn is_for(old: &TargetKind, new: &TargetKind) -> bool {
+    let is_relp = |kind: &TargetKind| matches!(kind, TargetKind::Syslog(syslog) if syslog.protocol.is_relp());
+    Wire::of(old) == Wire::of(new) && is_relp(old) == is_relp(new)
 }

@@ -13,8 +13,10 @@ mod hub;
 mod load;
 mod loki;
 pub mod quarantine;
+mod relp;
 mod replay;
 mod report;
+mod stream;
 mod syslog;
 mod task;
 #[cfg(test)]

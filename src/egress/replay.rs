@@ -50,7 +50,7 @@ async fn send(hub: &Arc<Hub>, target: ObjectId, name: &str, path: PathBuf, recor
                 tracing::warn!(target_name = name, lines = lost, reason = shortfall.reason, "refused once more");
             }
             // The target went away meanwhile; the file is sent again when it is back.
-            Ok(Outcome::Returned) | Err(_) => return,
+            Ok(Outcome::Returned | Outcome::Refused(_)) | Err(_) => return,
         }
         hub.board().update_target(target, |report| report.replayed += lines);
     }

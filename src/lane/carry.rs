@@ -1,6 +1,6 @@
 //! Carrying: read → frame → decode → filter → label → batch, a pass at a time, while there is credit.
 //!
-//! `Lane::carry` decides who may; `records` is the hot loop. It touches nothing but the pass's own state and the open
+//! `schedule.rs` decides who may; `records` is the hot loop. It touches nothing but the pass's own state and the open
 //! batches: no allocation, system call or lock for a line. A full batch ends the loop, since sealing needs every
 //! reader.
 
@@ -13,11 +13,10 @@ use super::{
     pool::Pool,
     reader::{Branch, Cursor, Origin, Pass, PassState, Reader, Source, reached},
     stream::Streams,
-    target::TargetSet,
 };
 use crate::{
     batch::Item,
-    limits::{FRAME_BYTES_MAX, READ_RETRY, ROUND_BYTES, SPLIT_AFTER, TAIL_POLL, TURN_BYTES},
+    limits::{FRAME_BYTES_MAX, READ_RETRY, TAIL_POLL},
     model::{Decoded, Fields, Level, Nanos, ObjectId, Position, Record},
     orders::{Part, Port},
     plan::{MetadataField, Output, Plan},
@@ -34,6 +33,8 @@ enum Carried {
     Budget,
     /// A read is under way.
     Pending,
+    /// The next record is of this time, beyond the horizon.
+    Ahead(Nanos),
     /// Nothing more now.
     Idle,
     Failed(std::io::Error),
@@ -47,78 +48,16 @@ struct Hands<'a, R> {
     streams: &'a mut Streams,
     plan: &'a Plan,
     now: Now,
-    budget: &'a mut usize,
+    /// Records of a later time must wait for other readers.
+    horizon: Nanos,
+    /// Bytes left; the last record may reach beyond.
+    budget: &'a mut i64,
 }
 
 impl<R: Ring, P: Port> Lane<R, P> {
-    /// Gives each ready pass its share of the turn, until the turn's own share is used up. Who had to wait comes first
-    /// next time: what credit there is must not go to the same few each turn.
-    pub(super) fn carry(&mut self) {
-        if self.draining {
-            return;
-        }
-        let end = self.carried_bytes + ROUND_BYTES;
-        let mut waiting = Vec::new();
-        for _ in 0..self.ready.len() {
-            if self.carried_bytes >= end {
-                break;
-            }
-            let Some((reader, pass)) = self.ready.pop_front() else { break };
-            let may = self.may_carry(reader, pass);
-            if may {
-                self.carry_pass(reader, pass);
-            } else {
-                self.split_starved(reader, pass);
-            }
-            let Some(still) = self.readers.get_mut(&reader).and_then(|reader| reader.pass_mut(pass)) else { continue };
-            if still.state != PassState::Ready {
-                continue;
-            }
-            if !may || self.pool.is_exhausted() {
-                still.put_down(&mut self.pool);
-            }
-            if may {
-                self.ready.push_back((reader, pass));
-            } else {
-                waiting.push((reader, pass));
-            }
-        }
-        waiting.into_iter().rev().for_each(|pass| self.ready.push_front(pass));
-    }
-
-    /// Every target of the pass has credit, what must go first has gone, and there is a chunk to read with.
-    pub(super) fn may_carry(&self, reader: u32, pass: u32) -> bool {
-        let Some(reader) = self.readers.get(&reader) else { return false };
-        let Some(pass) = reader.passes.iter().find(|candidate| candidate.id == pass) else { return false };
-        let after = reader.file().and_then(|file| file.after);
-        let is_earlier_behind = after.is_some_and(|after| match self.readers.get(&after) {
-            Some(earlier) => earlier.is_behind(pass.targets),
-            None => self.is_opening(after),
-        });
-        !self.starves(pass.targets) && !is_earlier_behind && (pass.has_chunk() || !self.pool.is_exhausted())
-    }
-
-    fn starves(&self, targets: TargetSet) -> bool {
-        !self.targets.starved(targets).is_empty()
-    }
-
-    /// Lets the flows of targets without credit leave a pass they share with others.
-    fn split_starved(&mut self, reader: u32, pass: u32) {
-        let now = self.now.mono;
-        let Some(found) = self.readers.get_mut(&reader).and_then(|reader| reader.pass_mut(pass)) else { return };
-        let starved = self.targets.starved(found.targets);
-        let long = |bit: &u8| {
-            let since = self.targets.get(*bit).and_then(|target| target.starved_since);
-            since.is_some_and(|since| now >= since + SPLIT_AFTER)
-        };
-        let leaving = starved.iter().filter(long).fold(TargetSet::default(), TargetSet::with);
-        if !leaving.is_empty() && !found.targets.without(leaving).is_empty() {
-            self.split(reader, pass, leaving);
-        }
-    }
-
-    fn carry_pass(&mut self, id: u32, pass_id: u32) {
-        let mut budget = TURN_BYTES;
+    /// Carries records of one pass until `given` bytes are used up, no later than event time `horizon`.
+    pub(super) fn carry_pass(&mut self, id: u32, pass_id: u32, given: usize, horizon: Nanos) {
+        let mut budget = given as i64;
         let ended = loop {
             let Some(reader) = self.readers.get_mut(&id) else { return };
             let Some(at) = reader.passes.iter().position(|pass| pass.id == pass_id) else { return };
@@ -129,6 +68,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 streams: &mut self.streams,
                 plan: &self.plan,
                 now: self.now,
+                horizon,
                 budget: &mut budget,
             };
             match records(&mut hands, reader, at) {
@@ -142,7 +82,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 ended => break ended,
             }
         };
-        self.carried_bytes += (TURN_BYTES - budget) as u64;
+        self.carried_bytes += u64::try_from(given as i64 - budget).unwrap_or_default();
         self.pass_ended(id, pass_id, &ended);
         self.merge(id, pass_id);
     }
@@ -163,7 +103,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         match ended {
             Carried::Idle => pass.state = PassState::Idle { size },
-            Carried::Pending if pass.is_waiting() => pass.state = PassState::Pending,
+            Carried::Ahead(time) => pass.next = Some(*time),
+            Carried::Pending if pass.is_waiting() => {
+                pass.state = PassState::Pending;
+                pass.reads_since = now;
+            }
             // The ring has no room for another read.
             Carried::Pending => pass.state = PassState::Failed { until: now + TAIL_POLL },
             Carried::Failed(_) => pass.state = PassState::Failed { until: now + READ_RETRY },
@@ -221,13 +165,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
 /// The hot loop: records of one pass until something ends it.
 fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usize) -> Carried {
     let Reader { id, sources, passes, marks, marks_dirty, origin, .. } = reader;
-    let Pass { id: pass_id, token, cursor, at, identities, branches, .. } = &mut passes[pass_at];
+    let Pass { id: pass_id, token, cursor, at, identities, branches, time, next, .. } = &mut passes[pass_at];
+    *next = None;
     let filename = match origin {
         Origin::File(file) => file.path.as_os_str().as_encoded_bytes(),
         Origin::Journal(_) => &[],
     };
     loop {
-        if *hands.budget == 0 {
+        if *hands.budget <= 0 {
             return Carried::Budget;
         }
         let record = match step(cursor, hands.ring, *token, hands.pool) {
@@ -242,8 +187,9 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
             }
             Err(error) => return Carried::Failed(error),
         };
-        *hands.budget = hands.budget.saturating_sub(record.frame.len() + 1);
+        *hands.budget -= record.frame.len() as i64 + 1;
         let mut full = false;
+        let mut ahead = None;
         let mut mask = record.sources;
         while mask != 0 {
             let index = mask.trailing_zeros() as usize;
@@ -251,11 +197,27 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
             let (Some(source), Some(identity)) = (sources.get_mut(index), identities.get_mut(index)) else { continue };
             // A journal message may be longer than a line may be: it goes in pieces, as a long line of a file does.
             for piece in pieces(&record) {
-                let timed = Timed { marks, marks_dirty, wall: hands.now.wall, mono: hands.now.mono };
-                let Some((decoded, time)) = meaning(source, identity, &piece, timed) else { continue };
-                let line = Line { record: &piece, decoded: &decoded, time, filename };
+                let timed =
+                    Timed { marks, marks_dirty, wall: hands.now.wall, mono: hands.now.mono, horizon: hands.horizon };
+                let (decoded, stamp) = match meaning(source, identity, &piece, timed) {
+                    Meaning::Line(decoded, stamp) => (decoded, stamp),
+                    Meaning::None => continue,
+                    Meaning::Ahead(beyond) => {
+                        ahead = Some(beyond);
+                        break;
+                    }
+                };
+                *time = Some(stamp.0);
+                let line = Line { record: &piece, decoded: &decoded, time: stamp, filename };
                 full |= share(hands, source, (index, branches), (*id, *pass_id), at, &line);
             }
+        }
+        if let Some(beyond) = ahead {
+            let place = record.place;
+            if let Cursor::File(file) = cursor {
+                file.step_back(place);
+            }
+            return Carried::Ahead(beyond);
         }
         if !record.look_back {
             *at = record.end;
@@ -289,17 +251,27 @@ struct Timed<'a> {
     marks_dirty: &'a mut bool,
     wall: Nanos,
     mono: Duration,
+    horizon: Nanos,
 }
 
-/// Decodes a record and gives it its time; `None` if it is not to be emitted.
-fn meaning<'a>(
-    source: &mut Source,
-    identity: &mut Identity,
-    record: &Record<'a>,
-    timed: Timed<'_>,
-) -> Option<(Decoded<'a>, (Nanos, Duration))> {
-    let Timed { marks, marks_dirty, wall, mono } = timed;
+/// What a record means to one source.
+enum Meaning<'a> {
+    /// A line, its time and the lane's clock.
+    Line(Decoded<'a>, (Nanos, Duration)),
+    /// It is not to be emitted.
+    None,
+    /// It is of this time and must wait.
+    Ahead(Nanos),
+}
+
+/// Decodes a record and gives it its time.
+#[inline]
+fn meaning<'a>(source: &mut Source, identity: &mut Identity, record: &Record<'a>, timed: Timed<'_>) -> Meaning<'a> {
+    let Timed { marks, marks_dirty, wall, mono, horizon } = timed;
     let decoded = source.decoder.decode(record.frame, &record.hint);
+    if let Some(time) = decoded.time.filter(|time| *time > horizon && !record.look_back) {
+        return Meaning::Ahead(time);
+    }
     let stamp = identity.stamp(record.place, decoded.time, record.hint.time, record.frame, || {
         if record.look_back {
             return Nanos::default();
@@ -309,15 +281,15 @@ fn meaning<'a>(
         time
     });
     if record.look_back {
-        return None;
+        return Meaning::None;
     }
     if let Some(limit) = source.not_before {
         if limit.leaves_out(record, stamp) {
-            return None;
+            return Meaning::None;
         }
         source.not_before = None;
     }
-    Some((decoded, (stamp.time, mono)))
+    Meaning::Line(decoded, (stamp.time, mono))
 }
 
 /// One record with all that is known of it.

@@ -13,7 +13,7 @@ use super::{
     target::{TargetSet, shape},
 };
 use crate::{
-    model::{JournalPosition, Nanos, Position},
+    model::{JournalPosition, Nanos, ObjectId, Position},
     orders::Port,
     plan::{Input, JournalInput, Plan, SourcePlan, StartAt, TargetPlan},
     ring::{Now, Ring, Token},
@@ -51,31 +51,76 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 _ => {}
             }
         }
-        let joining = |flow: &Flow| flow.state == FlowState::Waiting && flow.is_settled();
-        let first = reader.flows.iter().filter(|flow| joining(flow)).map(Flow::settled);
-        let first = first.reduce(|a, b| if reached(&a, &b) { b } else { a });
-        if let Some(at) = first {
-            let pass = match reader.passes.iter().find(|pass| pass.at == at) {
-                Some(pass) => pass.id,
-                None => self.add_pass(id, at),
-            };
-            if let Some(reader) = self.readers.get_mut(&id) {
-                for flow in reader.flows.iter_mut().filter(|flow| joining(flow)) {
-                    flow.state = FlowState::Reading { pass };
+        self.part_by_limit(id);
+        self.join_passes(id);
+        self.rebuild(id);
+    }
+
+    /// A source with a rate walks alone, or it would hold up the others of its journal: flows whose source was given a
+    /// rate, or lost it, leave their pass.
+    fn part_by_limit(&mut self, id: u32) {
+        let Some(reader) = self.readers.get(&id) else { return };
+        let misplaced = |flow: &Flow| match flow.state {
+            FlowState::Reading { pass } => {
+                let pass = reader.passes.iter().find(|candidate| candidate.id == pass)?;
+                let limit = self.limit_of(flow.source);
+                (pass.limit != limit).then_some((pass.id, pass.at, limit))
+            }
+            FlowState::Waiting | FlowState::Parked => None,
+        };
+        let mut parting: Vec<(u32, Position, Option<ObjectId>)> = reader.flows.iter().filter_map(misplaced).collect();
+        parting.dedup();
+        for (from, at, limit) in parting {
+            let alone = self.add_pass(id, at, limit);
+            let plan = &self.plan;
+            let Some(reader) = self.readers.get_mut(&id) else { return };
+            for flow in reader.flows.iter_mut() {
+                if flow.state == (FlowState::Reading { pass: from }) && limit_of(plan, flow.source) == limit {
+                    flow.state = FlowState::Reading { pass: alone };
                 }
             }
         }
-        self.rebuild(id);
+    }
+
+    /// Lets flows that wait and are settled join a pass, or begin one at the place of the one that is furthest behind.
+    fn join_passes(&mut self, id: u32) {
+        let joining = |flow: &Flow| flow.state == FlowState::Waiting && flow.is_settled();
+        while let Some(reader) = self.readers.get(&id)
+            && let Some(limit) = reader.flows.iter().find(|flow| joining(flow)).map(|flow| self.limit_of(flow.source))
+        {
+            let plan = &self.plan;
+            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit;
+            let first = reader.flows.iter().filter(|flow| alike(flow)).map(Flow::settled);
+            let Some(at) = first.reduce(|a, b| if reached(&a, &b) { b } else { a }) else { return };
+            let pass = match reader.passes.iter().find(|pass| pass.at == at && pass.limit == limit) {
+                Some(pass) => pass.id,
+                None => self.add_pass(id, at, limit),
+            };
+            let plan = &self.plan;
+            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit;
+            let Some(reader) = self.readers.get_mut(&id) else { return };
+            for flow in reader.flows.iter_mut().filter(|flow| alike(flow)) {
+                flow.state = FlowState::Reading { pass };
+            }
+        }
+    }
+
+    fn limit_of(&self, source: ObjectId) -> Option<ObjectId> {
+        limit_of(&self.plan, source)
     }
 
     /// Gives `leaving` a pass of their own at the same position.
     pub(super) fn split(&mut self, id: u32, pass_id: u32, leaving: TargetSet) {
         self.seal_reader(id);
-        let Some(at) = self.readers.get_mut(&id).and_then(|reader| reader.pass_mut(pass_id)).map(|pass| pass.at) else {
+        let found = self.readers.get_mut(&id).and_then(|reader| reader.pass_mut(pass_id));
+        let Some((at, limit, time, next)) = found.map(|pass| (pass.at, pass.limit, pass.time, pass.next)) else {
             return;
         };
-        let alone = self.add_pass(id, at);
+        let alone = self.add_pass(id, at, limit);
         let Some(reader) = self.readers.get_mut(&id) else { return };
+        if let Some(new) = reader.pass_mut(alone) {
+            (new.time, new.next) = (time, next);
+        }
         for flow in reader.flows.iter_mut() {
             if flow.state == (FlowState::Reading { pass: pass_id }) && leaving.contains(flow.bit) {
                 flow.state = FlowState::Reading { pass: alone };
@@ -86,11 +131,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// Lets another pass that stands at the same place join this one, if all their targets have credit.
     pub(super) fn merge(&mut self, id: u32, pass_id: u32) {
-        let Some(reader) = self.readers.get(&id).filter(|reader| reader.passes.len() > 1) else { return };
+        if self.readers.get(&id).is_none_or(|reader| reader.passes.len() < 2) || self.is_uneven(id, pass_id) {
+            return;
+        }
+        let Some(reader) = self.readers.get(&id) else { return };
         let Some(pass) = reader.passes.iter().find(|pass| pass.id == pass_id) else { return };
         let meets = |other: &&Pass| {
             other.id != pass_id
                 && other.at == pass.at
+                && other.limit == pass.limit
                 && self.targets.starved(other.targets.union(pass.targets)).is_empty()
         };
         let Some(other) = reader.passes.iter().find(meets).map(|other| other.id) else { return };
@@ -109,14 +158,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// A new pass that will emit from `at` on; ready, without flows yet.
-    fn add_pass(&mut self, id: u32, at: Position) -> u32 {
+    fn add_pass(&mut self, id: u32, at: Position, limit: Option<ObjectId>) -> u32 {
         let Some(reader) = self.readers.get(&id) else { return 0 };
         let (pass, pooled) = (reader.next_pass, reader.file().is_some());
         let token = self.token(Awaiting::Pass { reader: id, pass, pooled });
         let now = self.now;
         if let Some(reader) = self.readers.get_mut(&id) {
             reader.next_pass += 1;
-            let new = new_pass(reader, pass, token, at, now, &self.own);
+            let mut new = new_pass(reader, pass, token, at, now, &self.own);
+            new.limit = limit;
             reader.passes.push(new);
             self.ready.push_back((id, pass));
         }
@@ -181,6 +231,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 }
 
+/// The source itself if it has a rate of its own.
+fn limit_of(plan: &Plan, source: ObjectId) -> Option<ObjectId> {
+    plan.source(source).filter(|plan| plan.rate_bytes.is_some()).map(|plan| plan.id)
+}
+
 fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, at: &Position) -> Branch {
     Branch {
         source: index,
@@ -216,6 +271,11 @@ fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own:
         at,
         state: PassState::Ready,
         busy_since: now.mono,
+        reads_since: now.mono,
+        time: None,
+        next: None,
+        served: 0,
+        limit: None,
         identities: reader.sources.iter().map(|_| Identity::new(span)).collect(),
         branches: Vec::new(),
         targets: TargetSet::default(),

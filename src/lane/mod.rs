@@ -21,6 +21,8 @@ mod plan;
 pub mod pool;
 pub mod reader;
 mod report;
+mod rota;
+mod schedule;
 mod settle;
 mod stream;
 mod tail;
@@ -39,8 +41,16 @@ use std::{
 use crossbeam::queue::ArrayQueue;
 
 use self::{
-    batch_set::BatchSet, checkpoint::Checkpoint, discover::Discovery, open::Opening, pool::Pool, reader::Reader,
-    stream::Streams, target::Targets,
+    batch_set::BatchSet,
+    checkpoint::Checkpoint,
+    discover::Discovery,
+    open::Opening,
+    pool::Pool,
+    reader::Reader,
+    rota::{Bucket, Rota},
+    schedule::Candidate,
+    stream::Streams,
+    target::Targets,
 };
 use crate::{
     limits::{LANE_ORDERS_MAX, TROUBLE_LOG_INTERVAL, TROUBLES_LOGGED_MAX, TURN_SLEEP_MAX},
@@ -62,6 +72,8 @@ pub struct LaneConfig {
     pub checkpoint: PathBuf,
     pub backend_reason: String,
     pub core: Option<usize>,
+    /// Share of a core that catching up may take, in percent; 100 = all of it.
+    pub catch_up_percent: u8,
 }
 
 /// Gives orders to a lane from another thread.
@@ -120,8 +132,13 @@ pub struct Lane<R, P> {
     targets: Targets,
     readers: BTreeMap<u32, Box<Reader>>,
     next_reader: u32,
-    /// (reader, pass) with something to read.
+    /// (reader, pass) that have become ready since the last turn.
     ready: VecDeque<(u32, u32)>,
+    rota: Rota,
+    /// Kept for its memory.
+    candidates: Vec<Candidate>,
+    /// CPU time that catching up may take, in microseconds.
+    catch_up: Bucket,
     batches: BatchSet,
     streams: Streams,
     pool: Pool,
@@ -164,6 +181,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
             readers: BTreeMap::new(),
             next_reader: 0,
             ready: VecDeque::new(),
+            rota: Rota::default(),
+            candidates: Vec::new(),
+            catch_up: Bucket::default(),
             batches: BatchSet::default(),
             streams: Streams::default(),
             pool: Pool::default(),
@@ -228,15 +248,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if self.has_work() {
             return Duration::ZERO;
         }
-        let next =
-            [Some(self.next_tail), self.batches.next_due(), Some(self.next_report), self.discovery.next(self.draining)];
+        let next = [
+            Some(self.next_tail),
+            self.batches.next_due(),
+            Some(self.next_report),
+            self.discovery.next(self.draining),
+            self.rota.next,
+        ];
         let wake = next.into_iter().flatten().min().unwrap_or(Duration::MAX);
         wake.saturating_sub(self.now.mono).min(TURN_SLEEP_MAX)
-    }
-
-    /// Whether a pass could be carried right now.
-    fn has_work(&self) -> bool {
-        !self.draining && self.ready.iter().any(|(reader, pass)| self.may_carry(*reader, *pass))
     }
 
     fn obey(&mut self) -> Turn {

@@ -57,6 +57,10 @@ impl Opening {
         self.postponed.is_none()
     }
 
+    pub fn source(&self) -> ObjectId {
+        self.begin.source.id
+    }
+
     pub fn reader(&self) -> u32 {
         self.reader
     }
@@ -101,6 +105,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
+                self.discovery.failed(&error);
                 self.trouble(format!("{}: {error}", begin.path.display()));
                 return None;
             }

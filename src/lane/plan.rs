@@ -43,6 +43,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             self.update_flows(id);
         }
         self.forget_gone();
+        self.rota.retain(|source| self.plan.source(source).is_some());
         self.discovery.soon();
     }
 

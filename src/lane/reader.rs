@@ -148,6 +148,16 @@ pub struct Pass {
     pub state: PassState,
     /// Since when it has had something to read.
     pub busy_since: Duration,
+    /// Since when a read is under way, while one is.
+    pub reads_since: Duration,
+    /// Event time of the last record carried.
+    pub time: Option<Nanos>,
+    /// Event time of the next record, where it had to wait for other readers.
+    pub next: Option<Nanos>,
+    /// When it had its last turn, in turns taken by all passes.
+    pub served: u64,
+    /// The one source it is read for, if that has a rate of its own.
+    pub limit: Option<ObjectId>,
     /// By source index.
     pub identities: Vec<Identity>,
     pub branches: Vec<Branch>,
@@ -256,12 +266,12 @@ impl Reader {
         self.flows.iter().map(range).collect()
     }
 
-    /// Whether a pass that serves one of `targets` has something left to read.
-    pub fn is_behind(&self, targets: TargetSet) -> bool {
+    /// Of `targets`, those with something left to read.
+    pub fn behind(&self, targets: TargetSet) -> TargetSet {
         // One that cannot be read must not stop what came after it.
         let rests = |state| matches!(state, PassState::Idle { .. } | PassState::Failed { .. });
-        let busy = |pass: &Pass| !rests(pass.state) && pass.targets.intersects(targets);
-        self.passes.iter().any(busy)
+        let busy = self.passes.iter().filter(|pass| !rests(pass.state));
+        busy.fold(TargetSet::default(), |behind, pass| behind.union(pass.targets.intersection(targets)))
     }
 }
 

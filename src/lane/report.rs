@@ -80,6 +80,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 if let Some(starved) = self.targets.get(flow.bit).and_then(|target| target.starved_since) {
                     let waited = self.now.mono.saturating_sub(starved).as_secs();
                     sum.waiting = Some(format!("no credit since {waited} s"));
+                } else if self.rota.is_limited(flow.source, flow.bit) {
+                    sum.waiting = Some("held by limit (rateBytes)".to_owned());
                 }
             }
         }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     limits::RETURN_PAUSE,
     model::ObjectId,
-    orders::{Outcome, Port, Verdict},
+    orders::{Outcome, Port, Shortfall, Verdict},
     ring::{Completion, Ring, Token, Watch},
     stats::Totals,
 };
@@ -90,17 +90,19 @@ impl<R: Ring, P: Port> Lane<R, P> {
         {
             target.rests_until = Some(self.now.mono + RETURN_PAUSE);
         }
-        if let Outcome::Short(shortfall) = &verdict.outcome {
+        let shortfall = match &verdict.outcome {
+            Outcome::Short(shortfall) => Some(shortfall.clone()),
+            Outcome::Refused(refusal) => Some(Shortfall::somewhere(&batch, refusal)),
+            Outcome::Acked | Outcome::Returned => None,
+        };
+        if let Some(shortfall) = &shortfall {
             let name = self.targets.get(bit).map_or_else(String::new, |target| target.plan.name.clone());
             self.trouble(format!("target {name} lacks {} lines: {}", shortfall.lines(), shortfall.reason));
         }
         for (index, part) in (0..).zip(&batch.parts) {
             let Some(reader) = self.readers.get_mut(&part.reader) else { continue };
             let Some(flow) = reader.flow_mut(part.source, bit) else { continue };
-            let lost = match &verdict.outcome {
-                Outcome::Short(shortfall) => shortfall.of(index),
-                Outcome::Acked | Outcome::Returned => Totals::default(),
-            };
+            let lost = shortfall.as_ref().map_or_else(Totals::default, |shortfall| shortfall.of(index));
             flow.verdict(batch.id, &verdict.outcome, &lost, self.now.wall);
             let joins = flow.state == FlowState::Waiting && (flow.is_settled() || verdict.outcome == Outcome::Returned);
             reader.regroup |= joins;

@@ -33,6 +33,10 @@ impl TargetSet {
         Self(self.0 | other.0)
     }
 
+    pub fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     pub fn contains(self, bit: u8) -> bool {
         self.0 & 1 << bit != 0
     }

@@ -100,9 +100,19 @@ pub enum Outcome {
     Acked,
     /// All of it is settled, though not all of it arrived.
     Short(Shortfall),
+    /// The target took it and refused some of it for good, without saying which.
+    Refused(Refusal),
     /// The target is gone, disabled or of another kind now; the batch was not delivered and must be read again when it
     /// returns.
     Returned,
+}
+
+/// Lines the target refused for good, as an upper bound where it does not say which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub entries: u32,
+    /// In the target's words, shortened.
+    pub reason: String,
 }
 
 /// What of a batch did not arrive and never will.
@@ -134,6 +144,20 @@ pub enum Fate {
 }
 
 impl Shortfall {
+    /// So many lines of `batch`, whose they are nobody says: they count where lines are, first part first.
+    pub fn somewhere(batch: &Batch, refusal: &Refusal) -> Self {
+        let mut shortfall = Self { losses: Vec::new(), reason: refusal.reason.clone() };
+        let mut left = u64::from(refusal.entries);
+        for (index, part) in (0..).zip(&batch.parts) {
+            let lines = left.min(part.counts.unsettled());
+            left -= lines;
+            if lines > 0 {
+                shortfall.add(index, Fate::Refused, lines);
+            }
+        }
+        shortfall
+    }
+
     /// Every line of `batch`, lost alike.
     pub fn whole(batch: &Batch, fate: Fate, reason: String) -> Self {
         let lines = batch.parts.iter().map(|part| part.counts.unsettled());

@@ -5,6 +5,9 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
+/// Groups asked for at first; few users have more.
+const GROUPS_FIRST: usize = 32;
+
 /// The peer's process, user and group when it connected (SO_PEERCRED, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -35,6 +38,33 @@ pub fn credentials(socket: impl AsFd) -> io::Result<Credentials> {
     Ok(Credentials { uid: peer.uid, gid: peer.gid, pid: peer.pid })
 }
 
+/// Groups of the peer beyond its first when it connected (SO_PEERGROUPS, Linux 4.13). Errors: not a connected unix
+/// socket, or an older kernel.
+pub fn groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
+    let fd = socket.as_fd().as_raw_fd();
+    let mut groups: Vec<libc::gid_t> = vec![0; GROUPS_FIRST];
+    loop {
+        let room = groups.len() * size_of::<libc::gid_t>();
+        let mut bytes = libc::socklen_t::try_from(room).map_err(io::Error::other)?;
+        // SAFETY: the kernel writes at most `bytes` bytes, the size of the vector's elements (integers, any value is
+        // one), to `groups`, and the length to `bytes`; both outlive the call. The descriptor is borrowed, hence open.
+        let answer = unsafe {
+            libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, groups.as_mut_ptr().cast(), &raw mut bytes)
+        };
+        let count = bytes as usize / size_of::<libc::gid_t>();
+        if answer == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // Then `bytes` says how many it would have been.
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
@@ -51,9 +81,16 @@ mod tests {
     }
 
     #[test]
+    fn the_peer_has_our_groups() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let ours: Vec<u32> = rustix::process::getgroups().unwrap().iter().map(|group| group.as_raw()).collect();
+        assert_eq!(groups(&near).unwrap(), ours);
+    }
+
+    #[test]
     fn a_socket_without_a_peer_has_no_credentials() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(credentials(&listener).is_err());
+        assert!(credentials(&listener).is_err() && groups(&listener).is_err());
         assert!(credentials(std::fs::File::open("/proc/self/exe").unwrap()).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// The most physical memory this process ever had, in bytes (`VmHWM` of proc_pid_status(5); unlike `ru_maxrss` it does
 /// not count what the parent had before exec).
@@ -53,6 +53,13 @@ pub fn raise_descriptor_limit(wanted: usize) -> usize {
 
 fn to_usize(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// Keeps what is in this process's memory (keys, tokens) out of core dumps, and from debuggers without privilege
+/// (PR_SET_DUMPABLE of prctl(2)). Unlike a core limit of 0 this also holds where dumps are piped to a program. It makes
+/// /proc/self/mem root's, so `scrub_argument` must come before. Errors: none that is known.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Overwrites `secret` in the command line that `ps` shows, and returns in how many arguments it stood.

@@ -26,6 +26,8 @@ pub struct SourcePlan {
     pub metadata: Vec<MetadataField>,
     /// `X-Scope-OrgID` for Loki targets; wins over the target's own.
     pub tenant: Option<String>,
+    /// Bytes a second each target gets of it at most; what is more waits.
+    pub rate_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug)]

@@ -32,6 +32,17 @@ pub enum TargetKind {
     Console(ConsolePlan),
 }
 
+impl TargetKind {
+    /// What it shows and trusts over TLS, if it says so.
+    pub fn tls(&self) -> Option<&TlsBundle> {
+        match self {
+            Self::Loki(plan) => plan.tls.as_deref(),
+            Self::Syslog(plan) => plan.tls.as_deref(),
+            Self::Console(_) => None,
+        }
+    }
+}
+
 /// A Loki push endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LokiPlan {
@@ -102,6 +113,7 @@ pub struct SyslogPlan {
     pub host: String,
     pub port: u16,
     pub protocol: Protocol,
+    /// RELP counts octets, too.
     pub framing: Framing,
     /// 0–23 (RFC 5424 table 1).
     pub facility: u8,
@@ -118,6 +130,19 @@ pub struct SyslogPlan {
 pub enum Protocol {
     Tcp,
     Tls,
+    Relp,
+    RelpTls,
+}
+
+impl Protocol {
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::RelpTls)
+    }
+
+    /// Whether every message is answered.
+    pub fn is_relp(self) -> bool {
+        matches!(self, Self::Relp | Self::RelpTls)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,13 +174,20 @@ pub enum Output {
     Message,
 }
 
-/// A CA, a certificate chain and a private key, as PEM, checked against each other.
+/// A CA, a certificate chain and a private key, as PEM, checked against each other; or a CA alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsBundle {
     pub name: String,
     pub ca_pem: String,
     pub cert_pem: String,
     pub key_pem: Secret,
+}
+
+impl TlsBundle {
+    /// Whether it only says whom to trust, and has no certificate to show.
+    pub fn is_authority_only(&self) -> bool {
+        self.cert_pem.trim().is_empty()
+    }
 }
 
 /// A string that must never be shown. Its `Debug` says nothing.

@@ -13,11 +13,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, Mode, OFlags, Stat, fcntl_setfl, fstat, stat, unlink},
+    fs::{FileType, Mode, OFlags, Stat, fcntl_setfl, fstat, stat, statvfs, unlink},
     io::{Errno, ReadWriteFlags, pread, preadv2, pwrite},
 };
 
-use super::{Entry, Handle, Meta, ReadNow};
+use super::{Entry, Handle, Meta, ReadNow, Space};
 use crate::model::Nanos;
 
 /// The table of open files.
@@ -60,6 +60,18 @@ impl Files {
         regular(&fstat(&file)?)?;
         fcntl_setfl(&file, OFlags::empty())?;
         Ok(self.keep(file))
+    }
+
+    /// Takes a descriptor that somebody else opened; only a regular file, readable without being asked to wait.
+    pub fn adopt(&mut self, file: OwnedFd) -> io::Result<Handle> {
+        regular(&fstat(&file)?)?;
+        fcntl_setfl(&file, OFlags::empty())?;
+        Ok(self.keep(file))
+    }
+
+    /// The descriptor of an open handle.
+    pub fn borrow(&mut self, handle: Handle) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.slot(handle)?.file.as_fd())
     }
 
     fn keep(&mut self, file: OwnedFd) -> Handle {
@@ -192,6 +204,12 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     Ok(unlink(path)?)
 }
 
+pub(super) fn space(directory: &Path) -> io::Result<Space> {
+    let all = statvfs(directory)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(all.f_frsize);
+    Ok(Space { total: bytes(all.f_blocks), free: bytes(all.f_bavail) })
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Directory,
@@ -278,5 +296,19 @@ mod tests {
         let fifo = directory.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         assert!(files.open(&fifo).unwrap_err().to_string().contains("a FIFO"));
+    }
+
+    #[test]
+    fn only_a_regular_file_is_adopted() {
+        let mut files = Files::default();
+        let directory = tempfile::tempdir().unwrap();
+        assert!(files.adopt(fs::File::open(directory.path()).unwrap().into()).is_err());
+        let path = directory.path().join("log");
+        fs::write(&path, b"content").unwrap();
+        let handle = files.adopt(fs::File::open(&path).unwrap().into()).unwrap();
+        fs::remove_file(&path).unwrap();
+        let meta = files.stat(handle).unwrap();
+        assert_eq!((meta.size, meta.links), (7, 0));
+        assert_eq!(files.borrow(handle).unwrap().as_raw_fd(), files.descriptor(handle).unwrap());
     }
 }

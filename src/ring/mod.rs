@@ -23,7 +23,7 @@ mod watch;
 
 pub use poll::Poll;
 pub use probe::{Backend, probe};
-pub use sim::{Faults, Injected, Sim, SimWorld};
+pub use sim::{FaultKind, Faults, Injected, Sim, SimWorld};
 pub use uring::Uring;
 
 use std::{
@@ -68,6 +68,14 @@ pub struct Meta {
     pub modified: Nanos,
     pub regular: bool,
     pub directory: bool,
+}
+
+/// Room on a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    /// What this process may still take.
+    pub free: u64,
 }
 
 /// One name in a directory.
@@ -146,6 +154,8 @@ pub trait Ring {
     fn backend(&self) -> &'static str;
     /// The clocks as of the last `reap` (or creation).
     fn now(&self) -> Now;
+    /// CPU time the lane's thread has taken so far.
+    fn cpu(&self) -> Duration;
     fn waker(&self) -> Waker;
 
     /// Opens for reading, never creating, never following into a FIFO that would block.
@@ -160,6 +170,24 @@ pub trait Ring {
     /// points to.
     fn list(&mut self, directory: &Path, max: usize) -> io::Result<Vec<Entry>>;
     fn remove(&mut self, path: &Path) -> io::Result<()>;
+    /// Room on the file system of a directory (statvfs(3)).
+    fn space(&mut self, _directory: &Path) -> io::Result<Space> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Asks the service manager to keep an open file beyond this process, under a name that `os::store::is_name`
+    /// accepts. False: there is no manager to ask. True means asked, not kept: it never answers.
+    fn store(&mut self, _handle: Handle, _name: &str) -> io::Result<bool> {
+        Ok(false)
+    }
+    /// Asks the service manager to let go of what it keeps under this name.
+    fn unstore(&mut self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+    /// What the service manager has kept for us, opened, by name. Each is given once.
+    fn inherited(&mut self) -> Vec<(String, Handle)> {
+        Vec::new()
+    }
 
     /// Reads what is in memory (RWF_NOWAIT).
     fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow>;

@@ -4,7 +4,7 @@
 //! Three descriptors (two inotify instances, one eventfd) are all that is waited on, for which poll needs no epoll set,
 //! takes a timeout in nanoseconds and works on every kernel.
 
-use std::{io, mem, path::Path, time::Duration};
+use std::{io, mem, os::fd::OwnedFd, path::Path, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
@@ -12,8 +12,8 @@ use rustix::{
 };
 
 use super::{
-    Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Token, Waker, Watch, WatchKind, files, kernel::Kernel,
-    watch::Stream,
+    Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Space, Token, Waker, Watch, WatchKind, files,
+    kernel::Kernel, watch::Stream,
 };
 use crate::limits;
 
@@ -42,6 +42,11 @@ impl Poll {
     /// Fails only when descriptors, inotify instances or threads are exhausted.
     pub fn new() -> io::Result<Self> {
         Ok(Self { kernel: Kernel::new()?, reads: Vec::new(), events: vec![0; limits::RING_EVENTS_BYTES] })
+    }
+
+    /// Gives this ring what the service manager has kept for it, by name.
+    pub fn inherit(&mut self, kept: Vec<(String, OwnedFd)>) {
+        self.kernel.inherit(kept);
     }
 
     /// What was readable: names, content, bell.
@@ -95,6 +100,10 @@ impl Ring for Poll {
         self.kernel.now
     }
 
+    fn cpu(&self) -> Duration {
+        super::kernel::cpu()
+    }
+
     fn waker(&self) -> Waker {
         self.kernel.bell.waker()
     }
@@ -125,6 +134,22 @@ impl Ring for Poll {
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {
         files::remove(path)
+    }
+
+    fn space(&mut self, directory: &Path) -> io::Result<Space> {
+        files::space(directory)
+    }
+
+    fn store(&mut self, handle: Handle, name: &str) -> io::Result<bool> {
+        self.kernel.store(handle, name)
+    }
+
+    fn unstore(&mut self, name: &str) -> io::Result<()> {
+        self.kernel.unstore(name)
+    }
+
+    fn inherited(&mut self) -> Vec<(String, Handle)> {
+        self.kernel.inherited()
     }
 
     fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow> {

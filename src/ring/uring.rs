@@ -9,7 +9,7 @@ use std::{
     io,
     marker::PhantomData,
     mem,
-    os::fd::{AsFd, AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::Path,
     time::{Duration, Instant},
 };
@@ -18,8 +18,8 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::io::Errno;
 
 use super::{
-    Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Token, Waker, Watch, WatchKind, files, kernel::Kernel,
-    watch::Stream,
+    Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Space, Token, Waker, Watch, WatchKind, files,
+    kernel::Kernel, watch::Stream,
 };
 use crate::limits;
 
@@ -100,6 +100,11 @@ impl Uring {
             unsafe { libc::CPU_SET(*core, &mut set) };
         }
         self.ring.submitter().register_iowq_aff(&set)
+    }
+
+    /// Gives this ring what the service manager has kept for it, by name.
+    pub fn inherit(&mut self, kept: Vec<(String, OwnedFd)>) {
+        self.kernel.inherit(kept);
     }
 
     /// Puts a read under way. Room was checked by the caller, so an error means a defect or a torn ring.
@@ -248,6 +253,10 @@ impl Ring for Uring {
         self.kernel.now
     }
 
+    fn cpu(&self) -> Duration {
+        super::kernel::cpu()
+    }
+
     fn waker(&self) -> Waker {
         self.kernel.bell.waker()
     }
@@ -278,6 +287,22 @@ impl Ring for Uring {
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {
         files::remove(path)
+    }
+
+    fn space(&mut self, directory: &Path) -> io::Result<Space> {
+        files::space(directory)
+    }
+
+    fn store(&mut self, handle: Handle, name: &str) -> io::Result<bool> {
+        self.kernel.store(handle, name)
+    }
+
+    fn unstore(&mut self, name: &str) -> io::Result<()> {
+        self.kernel.unstore(name)
+    }
+
+    fn inherited(&mut self) -> Vec<(String, Handle)> {
+        self.kernel.inherited()
     }
 
     fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow> {

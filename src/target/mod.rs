@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod loki;
+pub mod relp;
 pub mod syslog;
 pub mod tls;
 

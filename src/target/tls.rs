@@ -18,8 +18,8 @@ use crate::{fault::Fault, plan::TlsBundle};
 
 /// The settings of all connections to one target.
 ///
-/// `bundle` gives the CA that is trusted and the certificate shown to the peer; without one, `system` is trusted and no
-/// certificate shown. `permitted_peer`, the SHA-256 of the peer's certificate, replaces chain and name checks.
+/// `bundle` gives the CA that is trusted and, unless it holds nothing else, the certificate shown to the peer; without
+/// one, `system` is trusted and no certificate shown. `permitted_peer`, the SHA-256 of the peer's certificate, replaces chain and name checks.
 ///
 /// # Errors
 /// A bundle that does not parse or whose key does not belong to its certificate; a system without certificates.
@@ -33,10 +33,15 @@ pub fn client_config(
         .with_safe_default_protocol_versions()
         .map_err(|error| Fault::invalid("tls", error.to_string()))?;
     let builder = match permitted_peer {
-        Some(sha256) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Pinned { sha256, provider })),
+        Some(sha256) => {
+            let pin = Pinned { sha256, wanted_by: "permittedPeer", provider };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(pin))
+        }
         None => builder.with_root_certificates(roots(bundle, system)?),
     };
-    let Some(bundle) = bundle else { return Ok(builder.with_no_client_auth()) };
+    let Some(bundle) = bundle.filter(|bundle| !bundle.is_authority_only()) else {
+        return Ok(builder.with_no_client_auth());
+    };
     let place = place(bundle);
     let chain: Vec<_> = CertificateDer::pem_slice_iter(bundle.cert_pem.as_bytes())
         .collect::<Result<_, _>>()
@@ -53,6 +58,23 @@ pub fn client_config(
         }
         other => Fault::invalid(&place, other.to_string()),
     })
+}
+
+/// The settings of a connection to a peer that shows exactly this certificate; `wanted_by` names in an error who says
+/// so.
+///
+/// # Errors
+/// The TLS library lacks what it was built with.
+pub fn pinned_config(certificate: &CertificateDer<'_>, wanted_by: &'static str) -> Result<ClientConfig, Fault> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let sha256 = sha256(certificate)
+        .and_then(|hash| hash.try_into().ok())
+        .ok_or_else(|| Fault::invalid("tls", "SHA-256 is not built in"))?;
+    let pin = Pinned { sha256, wanted_by, provider: Arc::clone(&provider) };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Fault::invalid("tls", error.to_string()))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(pin)).with_no_client_auth())
 }
 
 fn place(bundle: &TlsBundle) -> String {
@@ -95,6 +117,7 @@ pub fn server_name(text: &str) -> Result<ServerName<'static>, Fault> {
 #[derive(Debug)]
 struct Pinned {
     sha256: [u8; 32],
+    wanted_by: &'static str,
     provider: Arc<CryptoProvider>,
 }
 
@@ -112,8 +135,8 @@ impl ServerCertVerifier for Pinned {
             return Ok(ServerCertVerified::assertion());
         }
         let seen = hex(seen.as_deref().unwrap_or_default());
-        let wanted = hex(&self.sha256);
-        Err(Error::General(format!("its certificate has the SHA-256 fingerprint {seen}, permittedPeer wants {wanted}")))
+        let (wanted, by) = (hex(&self.sha256), self.wanted_by);
+        Err(Error::General(format!("its certificate has the SHA-256 fingerprint {seen}, {by} wants {wanted}")))
     }
 
     fn verify_tls12_signature(

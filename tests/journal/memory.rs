@@ -51,6 +51,10 @@ impl Memory {
 }
 
 impl Ring for Memory {
+    fn cpu(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     fn backend(&self) -> &'static str {
         "memory"
     }

@@ -46,8 +46,13 @@ pub fn url(text: &str) -> Result<Url, String> {
 
 /// Takes `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address apart.
 pub fn host_port(text: &str, default_port: u16) -> Result<(String, u16), String> {
+    host_and_port(text).map(|(host, port)| (host, port.unwrap_or(default_port)))
+}
+
+/// As `host_port`, for what has no port of its own.
+pub fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Ok((text.to_owned(), default_port));
+        return Ok((text.to_owned(), None));
     }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -70,9 +75,9 @@ pub fn host_port(text: &str, default_port: u16) -> Result<(String, u16), String>
     };
     check_host(host)?;
     let port = match port {
-        None => default_port,
+        None => None,
         Some(port) => match port.parse::<u16>() {
-            Ok(number) if number > 0 && !port.starts_with('+') => number,
+            Ok(number) if number > 0 && !port.starts_with('+') => Some(number),
             _ => return Err(format!("{port:?} is not a port; 1 to 65535 are")),
         },
     };

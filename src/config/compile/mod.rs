@@ -5,6 +5,7 @@
 //! refuses a change that would add a complaint.
 
 pub mod address;
+pub mod advice;
 pub mod amount;
 mod glob;
 mod source;

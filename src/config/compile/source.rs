@@ -11,6 +11,7 @@ use crate::{
         Object, SourceDocument,
         source::{FileDocument, JournaldDocument},
         spelling,
+        target::Amount,
     },
     limits,
     model::Level,
@@ -40,6 +41,7 @@ pub fn compile(object: &Object, site: &Site, findings: &mut Findings<'_>) -> Opt
     if let Some(tenant) = &document.tenant {
         check_tenant(tenant, findings);
     }
+    let rate_bytes = document.rate_bytes.as_ref().and_then(|written| rate(written, findings));
     Some(SourcePlan {
         id: object.id,
         name: document.name.clone(),
@@ -51,7 +53,24 @@ pub fn compile(object: &Object, site: &Site, findings: &mut Findings<'_>) -> Opt
         labels,
         metadata,
         tenant: document.tenant,
+        rate_bytes,
     })
+}
+
+/// `rateBytes`, bytes a second.
+fn rate(written: &Amount, findings: &mut Findings<'_>) -> Option<u64> {
+    match amount::bytes(written) {
+        Ok(bytes) if bytes as u64 >= limits::RATE_BYTES_MIN => Some(bytes as u64),
+        Ok(bytes) => {
+            let (given, least) = (amount::bytes_text(bytes), amount::bytes_text(limits::RATE_BYTES_MIN as usize));
+            findings.add("rateBytes", format!("`rateBytes` {given} a second is less than {least}"));
+            None
+        }
+        Err(text) => {
+            findings.add("rateBytes", format!("`rateBytes`: {text}"));
+            None
+        }
+    }
 }
 
 /// A level that reading has already judged; nothing written filters nothing.

@@ -217,19 +217,25 @@ fn server_name(document: &TargetDocument, findings: &mut Findings<'_>) -> Option
 fn syslog(document: &TargetDocument, tls: Option<Arc<TlsBundle>>, findings: &mut Findings<'_>) -> Option<SyslogPlan> {
     let protocol = match document.protocol.as_deref() {
         Some("tls") => Protocol::Tls,
+        Some("relp") => Protocol::Relp,
+        Some("relp-tls") => Protocol::RelpTls,
         Some(_) => Protocol::Tcp,
         None if document.tls_bundle.is_some() => Protocol::Tls,
         None => Protocol::Tcp,
     };
-    if protocol == Protocol::Tcp {
+    if !protocol.is_tls() {
         let given = [
             ("tlsBundle", document.tls_bundle.is_some()),
             ("permittedPeer", document.permitted_peer.is_some()),
             ("serverName", document.server_name.is_some()),
         ];
+        let needed = if protocol.is_relp() { "relp-tls" } else { "tls" };
         for (name, _) in given.iter().filter(|(_, given)| *given) {
-            findings.add(name, format!("`{name}` needs `protocol` tls"));
+            findings.add(name, format!("`{name}` needs `protocol` {needed}"));
         }
+    }
+    if protocol.is_relp() && document.framing.is_some() {
+        findings.add("framing", "`framing` means nothing with RELP, which has its own");
     }
     let facility = facility(document.facility.as_ref(), findings);
     let sd_id = sd_id(document.sd_id.as_deref(), findings);
@@ -240,12 +246,7 @@ fn syslog(document: &TargetDocument, tls: Option<Arc<TlsBundle>>, findings: &mut
         (limits::SYSLOG_MESSAGE_BYTES_MIN, limits::SYSLOG_MESSAGE_BYTES, limits::SYSLOG_MESSAGE_BYTES_MAX),
         findings,
     );
-    let port = if protocol == Protocol::Tls { 6514 } else { 514 };
-    let address = match document.address.as_deref() {
-        None => Err("is missing; it is `host:port`".to_owned()),
-        Some(text) => address::host_port(text, port),
-    };
-    let (host, port) = match address {
+    let (host, port) = match syslog_address(document.address.as_deref(), protocol) {
         Ok(address) => address,
         Err(text) => {
             findings.add("address", format!("`address` {text}"));
@@ -258,7 +259,7 @@ fn syslog(document: &TargetDocument, tls: Option<Arc<TlsBundle>>, findings: &mut
         port,
         protocol,
         framing: match document.framing.as_deref() {
-            Some("newline") => Framing::Newline,
+            Some("newline") if !protocol.is_relp() => Framing::Newline,
             _ => Framing::OctetCounted,
         },
         facility,
@@ -267,6 +268,20 @@ fn syslog(document: &TargetDocument, tls: Option<Arc<TlsBundle>>, findings: &mut
         tls,
         permitted_peer,
     })
+}
+
+fn syslog_address(written: Option<&str>, protocol: Protocol) -> Result<(String, u16), String> {
+    let text = written.ok_or("is missing; it is `host:port`")?;
+    let (host, port) = address::host_and_port(text)?;
+    let port = match (port, protocol) {
+        (Some(port), _) => port,
+        (None, Protocol::Tcp) => 514,
+        (None, Protocol::Tls) => 6514,
+        (None, Protocol::Relp | Protocol::RelpTls) => {
+            return Err(format!("{text:?} has no port, and RELP has none of its own; the receiver's belongs there"));
+        }
+    };
+    Ok((host, port))
 }
 
 fn facility(written: Option<&Amount>, findings: &mut Findings<'_>) -> u8 {

@@ -209,6 +209,12 @@ fn syslog_defaults_follow_the_protocol() {
         "facility": "LOCAL0", "permittedPeer": format!("SHA256:{hash}")}));
     let TargetKind::Syslog(syslog) = &tls.kind else { panic!("syslog") };
     assert_eq!((syslog.port, syslog.facility, syslog.permitted_peer), (6514, 16, Some([0xab; 32])));
+    for (name, protocol) in [("relp", Protocol::Relp), ("RELP_TLS", Protocol::RelpTls)] {
+        let relp = target(json!({"name": "s", "type": "rsyslog", "address": "siem:2514", "protocol": name}));
+        let TargetKind::Syslog(syslog) = &relp.kind else { panic!("syslog") };
+        assert_eq!((syslog.protocol, syslog.port, syslog.framing), (protocol, 2514, Framing::OctetCounted));
+        assert_eq!((protocol.is_relp(), protocol.is_tls()), (true, name != "relp"));
+    }
 }
 
 #[test]
@@ -247,6 +253,15 @@ fn every_complaint_of_a_target() {
             json!({"name": "t", "type": "RSYSLOG", "address": "a", "permittedPeer": "ab"}),
             "`permittedPeer` needs `protocol` tls\u{0}\
              `permittedPeer` is not a SHA-256 fingerprint (64 hex digits, colons allowed)",
+        ),
+        (
+            json!({"name": "t", "type": "RSYSLOG", "address": "a", "protocol": "relp", "framing": "newline"}),
+            "`framing` means nothing with RELP, which has its own\u{0}\
+             `address` \"a\" has no port, and RELP has none of its own; the receiver's belongs there",
+        ),
+        (
+            json!({"name": "t", "type": "RSYSLOG", "address": "a:1", "protocol": "relp", "serverName": "b"}),
+            "`serverName` needs `protocol` relp-tls",
         ),
         (
             json!({"name": "t", "type": "RSYSLOG", "address": "a", "facility": 24}),

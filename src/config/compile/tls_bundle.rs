@@ -1,4 +1,5 @@
-//! A TLS bundle document → `TlsBundle`: the PEMs parse, the key is the certificate's, the chain is in order.
+//! A TLS bundle document → `TlsBundle`: the PEMs parse, the key is the certificate's, the chain is in order. A bundle
+//! without certificate and key holds an authority alone.
 //!
 //! What is wrong is named with its field and its place in the PEM; nothing of a private key ever gets into a text.
 
@@ -37,8 +38,12 @@ pub fn compile(object: &Object, findings: &mut Findings<'_>) -> Option<TlsBundle
         return None;
     };
     let authorities = certificates("caPem", &document.ca_pem, findings);
-    let chain = certificates("certPem", &document.cert_pem, findings);
-    let key = private_key(&document.key_pem, findings);
+    // Without a certificate of our own it says whom to trust, and no more.
+    let authority_only = document.cert_pem.trim().is_empty() && document.key_pem.trim().is_empty();
+    let (chain, key) = match authority_only {
+        true => (None, None),
+        false => (certificates("certPem", &document.cert_pem, findings), private_key(&document.key_pem, findings)),
+    };
     let mut roots = RootCertStore::empty();
     for (index, authority) in authorities.iter().flatten().enumerate() {
         if let Err(error) = roots.add(authority.clone()) {

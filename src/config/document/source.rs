@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::schema::{Field, Shape, answer, built, later};
+use super::{
+    schema::{Field, Shape, answer, built, later},
+    target::Amount,
+};
 
 /// Formats as documents name them: built ones first.
 pub const FORMATS: &[&str] = &["ZAP_JSON", "LOGFMT", "UNSTRUCTURED"];
@@ -32,7 +35,7 @@ pub(crate) const SCHEMA: &[Field] = &[
     built("labels", Shape::TextMap),
     built("metadata", Shape::Texts),
     built("tenant", Shape::TextNowObjectLater),
-    later("rateBytes"),
+    built("rateBytes", Shape::Amount),
     later("multiline"),
     later("pattern"),
     answer("complaints"),
@@ -53,6 +56,7 @@ pub struct SourceDocument {
     pub labels: BTreeMap<String, String>,
     pub metadata: Option<Vec<String>>,
     pub tenant: Option<String>,
+    pub rate_bytes: Option<Amount>,
 }
 
 /// Journal entries to take.

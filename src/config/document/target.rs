@@ -17,7 +17,7 @@ pub(crate) const SCHEMA: &[Field] = &[
     built("headers", Shape::TextMap),
     built("timeout", Shape::Text),
     built("address", Shape::Text),
-    built("protocol", Shape::Word { built: &["tcp", "tls"], later: &["relp", "relp-tls"] }),
+    built("protocol", Shape::Word { built: &["tcp", "tls", "relp", "relp-tls"], later: &[] }),
     built("framing", Shape::Word { built: &["octet-counted", "newline"], later: &[] }),
     built("facility", Shape::TextOrNumber),
     built("maxMessageBytes", Shape::Amount),

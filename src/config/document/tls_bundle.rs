@@ -14,6 +14,7 @@ pub(crate) const SCHEMA: &[Field] = &[
     answer("notBefore"),
     answer("notAfter"),
     answer("sha256"),
+    answer("warnings"),
     answer("complaints"),
     answer("managedBy"),
 ];

@@ -1,5 +1,7 @@
 //! Answers: JSON bodies, `ETag`, and the one shape of errors that clients in the field know.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -15,20 +17,44 @@ use crate::{
 /// What a handler gives: a JSON answer, or a fault that becomes one.
 pub type Answer = Result<Response, Refused>;
 
-/// A fault on its way out.
+/// What a request is refused with.
 #[derive(Debug)]
-pub struct Refused(pub Fault);
+pub struct Refused {
+    status: StatusCode,
+    code: u8,
+    message: String,
+    /// Seconds until a next try makes sense.
+    retry_after: Option<u64>,
+}
+
+impl Refused {
+    /// 429, with a `Retry-After` that covers `pause`.
+    pub fn too_fast(pause: Duration) -> Self {
+        let message = "too many requests; try again later".to_owned();
+        let retry_after = Some(pause.as_secs() + u64::from(pause.subsec_nanos() > 0));
+        Self { status: StatusCode::TOO_MANY_REQUESTS, code: 8, message, retry_after }
+    }
+
+    /// 415: the body is of a media type that is not taken.
+    pub fn unsupported_media(message: String) -> Self {
+        Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, code: 3, message, retry_after: None }
+    }
+}
 
 impl From<Fault> for Refused {
     fn from(fault: Fault) -> Self {
-        Self(fault)
+        let (status, code) = codes(fault.kind());
+        Self { status, code, message: fault.to_string(), retry_after: None }
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let (status, code) = codes(self.0.kind());
-        error(status, code, &self.0.to_string())
+        let mut response = error(self.status, self.code, &self.message);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 
@@ -49,7 +75,12 @@ fn codes(kind: Kind) -> (StatusCode, u8) {
 
 /// An error in its fixed shape.
 pub fn error(status: StatusCode, code: u8, message: &str) -> Response {
-    let body = json!({"error": message, "code": code, "message": message, "details": []});
+    error_about(status, code, message, Vec::new())
+}
+
+/// An error in its fixed shape, with what it is about.
+pub fn error_about(status: StatusCode, code: u8, message: &str, details: Vec<Value>) -> Response {
+    let body = json!({"error": message, "code": code, "message": message, "details": details});
     let mut response = with_status(status, &body);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -76,6 +107,7 @@ fn with_status(status: StatusCode, body: &Value) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -1,13 +1,22 @@
 //! The REST API: routes, who may use them, and what they share.
 //!
 //! The table of routes below is all there is; the OpenAPI document in `docs/` is held against it by a test. Every
-//! request but that for the document needs a token; reading needs the viewer's role, everything else the admin's.
+//! request but that for the document needs a token or comes by the unix socket; reading needs the viewer's role,
+//! everything else the admin's.
 
+pub mod access;
+pub mod admit;
 pub mod answer;
+pub mod body;
 pub mod collector;
+pub mod expiry;
 pub mod health;
+pub mod identity;
 pub mod object;
+pub mod rate;
+pub mod revision;
 pub mod server;
+pub mod socket;
 pub mod status;
 
 #[cfg(test)]
@@ -17,24 +26,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
-    middleware::{self, Next},
+    extract::DefaultBodyLimit,
+    middleware,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
-use http::{Method, StatusCode, header};
+use http::{StatusCode, header};
 
-use self::answer::{Refused, error};
+use self::{
+    access::AccessLog,
+    admit::Rates,
+    answer::error,
+    expiry::Expiry,
+    identity::{Identity, Look},
+};
 use super::{
     registry::Registry,
-    token::{Caller, KeyRing},
+    store::Beat,
+    token::{self, Caller, KeyRing, Refusal},
 };
-use crate::{
-    config::Kind,
-    fault::{Fault, Kind as FaultKind},
-    limits,
-    stats::Board,
-};
+use crate::{config::Kind, limits, model::Nanos, plan::Plan, stats::Board};
 
 /// The OpenAPI 3.1 document, kept by hand beside the other documentation.
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
@@ -42,36 +53,102 @@ const OPENAPI_PATH: &str = "/api/openapi.json";
 
 /// What all handlers share.
 pub struct Shared {
-    registry: Mutex<Registry>,
+    registry: Registry,
     keys: RwLock<KeyRing>,
     trend: Mutex<health::Trend>,
+    rates: Rates,
+    access: AccessLog,
+    identity: Arc<Identity>,
+    on_renewal: OnRenewal,
+    expiry: Mutex<Expiry>,
+    /// What other nodes last told, for when they cannot be asked.
+    others: Mutex<Vec<Beat>>,
     pub board: Arc<Board>,
 }
 
+/// Called with the chain in PEM each time the API's certificate was renewed.
+pub type OnRenewal = Box<dyn Fn(String) + Send + Sync>;
+
 impl Shared {
-    pub fn new(registry: Registry, keys: KeyRing, board: Arc<Board>) -> Self {
-        let trend = Mutex::new(health::Trend::default());
-        Self { registry: Mutex::new(registry), keys: RwLock::new(keys), trend, board }
+    pub fn new(
+        registry: Registry,
+        keys: KeyRing,
+        board: Arc<Board>,
+        identity: Arc<Identity>,
+        on_renewal: OnRenewal,
+    ) -> Self {
+        Self {
+            registry,
+            keys: RwLock::new(keys),
+            trend: Mutex::default(),
+            rates: Rates::new(),
+            access: AccessLog::new(),
+            identity,
+            on_renewal,
+            expiry: Mutex::default(),
+            others: Mutex::default(),
+            board,
+        }
     }
 
-    /// A panic while it was held leaves the registry whole: it changes only after everything that can fail.
-    pub fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     pub fn trend(&self) -> MutexGuard<'_, health::Trend> {
         self.trend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn verify(&self, token: &str) -> Option<Caller> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).verify(token)
+    fn verify(&self, token: &str) -> Result<Caller, Refusal> {
+        token::verify(token, &self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at everything that may have changed outside: token keys, the objects directory, the trend of the counts.
+    fn look_at_certificate(&self) {
+        match self.identity.look() {
+            Look::Same => {}
+            Look::Renewed(pem) => {
+                tracing::info!("the API's certificate was renewed");
+                (self.on_renewal)(pem);
+            }
+            Look::Refused(text) => tracing::warn!("{text}"),
+        }
+    }
+
+    /// When the first certificate in use ends, what is to be said of them, and which are trouble.
+    fn certificates(&self, plan: &Arc<Plan>, now: Nanos) -> (Option<Nanos>, Vec<String>, Vec<health::Component>) {
+        let mut expiry = self.expiry.lock().unwrap_or_else(PoisonError::into_inner);
+        expiry.update(plan, &self.identity.current(), now);
+        (expiry.earliest(), expiry.warnings(now), expiry.components(now))
+    }
+
+    /// What other nodes last told; when nobody can be asked, what was known last, as of nodes not heard of.
+    async fn others(&self) -> Vec<Beat> {
+        let asked = self.registry.store().collectors().await;
+        let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        match asked {
+            Ok(beats) => known.clone_from(&beats),
+            Err(fault) => tracing::debug!("other nodes cannot be asked: {fault}"),
+        }
+        known.clone()
+    }
+
+    /// Tells the other nodes how this one is.
+    pub async fn beat(&self) {
+        let record = collector::record(collector::collector(self, health::now()));
+        if let Err(fault) = self.registry.store().put_collector(&record).await {
+            tracing::debug!("the other nodes do not know how this one is: {fault}");
+        }
+    }
+
+    /// Looks at everything that may have changed outside: token keys, the objects directory, the trend of the counts,
+    /// the API's certificate.
     pub fn tick(&self) {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).refresh();
-        self.registry().poll_directory();
+        self.registry().refresh();
         self.trend().sample(&self.board, health::now());
+        self.look_at_certificate();
+        // Stages reached are logged by this.
+        let _ = self.certificates(&self.registry.plan(), health::now());
     }
 }
 
@@ -91,7 +168,7 @@ fn routes() -> Vec<Route> {
             path: format!("/api/v2/logs/{}", kind.plural()),
             methods: &["get", "post"],
             handler: get(move |state| object::list(kind, state))
-                .post(move |state, caller, body| object::create(kind, state, caller, body)),
+                .post(move |state, caller, head, body| object::create(kind, state, caller, head, body)),
         });
         routes.push(Route {
             path: format!("/api/v2/logs/{}/{{name}}", kind.plural()),
@@ -102,12 +179,23 @@ fn routes() -> Vec<Route> {
                 .delete(move |state, caller, path, head| object::delete(kind, state, caller, path, head)),
         });
     }
-    let plain: [(&str, MethodRouter<Arc<Shared>>); 4] = [
+    let plain: [(&str, MethodRouter<Arc<Shared>>); 5] = [
         ("/api/v2/logs/collectors", get(collector::list)),
         ("/api/v2/logs/collectors/{id}", get(collector::read)),
         ("/api/v2/logs/status", get(status::read)),
+        ("/api/v2/logs/revisions/{revision}", get(revision::read)),
         (OPENAPI_PATH, get(openapi)),
     ];
+    routes.push(Route {
+        path: "/api/v2/logs/revisions".to_owned(),
+        methods: &["get", "post"],
+        handler: get(revision::history).post(revision::make),
+    });
+    routes.push(Route {
+        path: "/api/v2/logs/revisions/{revision}/rollback".to_owned(),
+        methods: &["post"],
+        handler: post(revision::rollback),
+    });
     routes.extend(plain.map(|(path, handler)| Route { path: path.to_owned(), methods: &["get"], handler }));
     routes
 }
@@ -123,35 +211,9 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(async || {
             error(StatusCode::METHOD_NOT_ALLOWED, 12, "this path does not take this method")
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit::admit))
         .layer(DefaultBodyLimit::max(limits::REQUEST_BODY_BYTES_MAX))
         .with_state(shared)
-}
-
-/// Lets a request in when its token and role allow it, and gives up on one that takes too long.
-async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    if request.uri().path() != OPENAPI_PATH {
-        let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(caller) = header.and_then(bearer).and_then(|token| shared.verify(token)) else {
-            return Refused(answer::unauthenticated()).into_response();
-        };
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        let may = if reads { caller.may_read() } else { caller.may_change() };
-        if !may {
-            return Refused(answer::denied()).into_response();
-        }
-        request.extensions_mut().insert(caller);
-    }
-    match tokio::time::timeout(limits::API_REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Refused(Fault::new(FaultKind::Unavailable, "", "the request took too long")).into_response(),
-    }
-}
-
-/// The token of `Authorization: Bearer …`; the scheme in any case (RFC 9110 §11.1).
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 async fn openapi() -> Response {

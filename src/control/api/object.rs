@@ -4,94 +4,113 @@ use std::sync::Arc;
 
 use axum::{
     Extension,
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{FromRequestParts, Path, State},
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request::Parts};
 use serde_json::{Value, json};
 
 use super::{
     Shared,
-    answer::{self, Answer},
+    answer::{self, Answer, Refused},
+    body::{self, Body},
+    health,
 };
 use crate::{
-    config::Kind,
-    control::{registry::IfMatch, token::Caller},
+    config::{Kind, compile::advice, document::check_name},
+    control::{
+        registry::{IfMatch, View},
+        token::Caller,
+    },
     fault::Fault,
-    limits,
 };
 
-type Body = Result<Bytes, BytesRejection>;
+/// The name in a path, which could be one: no other gets as far as a look-up, an error text or the log.
+pub struct Name(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Fault::invalid("path", "the name is not UTF-8"))?;
+        check_name(&name).map_err(|cause| Fault::invalid("path", cause))?;
+        Ok(Self(name))
+    }
+}
 
 pub async fn list(kind: Kind, State(shared): State<Arc<Shared>>) -> Answer {
     let views = shared.registry().list(kind);
-    let items: Vec<Value> = views.into_iter().map(|view| Value::Object(view.fields)).collect();
+    let items: Vec<Value> = views.into_iter().map(|view| Value::Object(advised(kind, view).fields)).collect();
     Ok(answer::ok(&json!({ kind.list_wrapper(): items })))
 }
 
-pub async fn read(kind: Kind, State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Answer {
+pub async fn read(kind: Kind, State(shared): State<Arc<Shared>>, Name(name): Name) -> Answer {
     let view = shared.registry().read(kind, &name)?;
-    Ok(answer::object(view))
+    Ok(answer::object(advised(kind, view)))
 }
 
 pub async fn create(
     kind: Kind,
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let body = json_body(body)?;
-    let view = shared.registry().create(kind, &body, &caller.describe())?;
-    Ok(answer::object(view))
+    let body = body::json(&headers, body)?;
+    let view = shared.registry().create(kind, &body, &caller.describe()).await?;
+    Ok(answer::object(advised(kind, view)))
 }
 
 pub async fn replace(
     kind: Kind,
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let if_match = if_match(&headers);
-    let body = json_body(body)?;
-    let view = shared.registry().replace(kind, &name, &body, &if_match, &caller.describe())?;
-    Ok(answer::object(view))
+    let body = body::json(&headers, body)?;
+    let view = shared.registry().replace(kind, &name, &body, &if_match, &caller.describe()).await?;
+    Ok(answer::object(advised(kind, view)))
 }
 
 pub async fn patch(
     kind: Kind,
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let if_match = if_match(&headers);
-    let body = json_body(body)?;
-    let view = shared.registry().patch(kind, &name, &body, &if_match, &caller.describe())?;
-    Ok(answer::object(view))
+    let body = body::json(&headers, body)?;
+    let view = shared.registry().patch(kind, &name, &body, &if_match, &caller.describe()).await?;
+    Ok(answer::object(advised(kind, view)))
 }
 
 pub async fn delete(
     kind: Kind,
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
 ) -> Answer {
-    shared.registry().delete(kind, &name, &if_match(&headers), &caller.describe())?;
+    shared.registry().delete(kind, &name, &if_match(&headers), &caller.describe()).await?;
     Ok(answer::ok(&json!({})))
 }
 
-/// The body as JSON, whatever its content type says: clients in the field do not always say it.
-fn json_body(body: Body) -> Result<Value, Fault> {
-    let bytes = body.map_err(|_| {
-        let text = format!("could not be read; at most {} bytes are taken", limits::REQUEST_BODY_BYTES_MAX);
-        Fault::invalid("request body", text)
-    })?;
-    // The error of serde_json gives a place, never the text itself.
-    serde_json::from_slice(&bytes).map_err(|error| Fault::invalid("request body", format!("is not JSON: {error}")))
+/// With what a person should know of it: a TLS bundle can be good and a peer refuse it.
+fn advised(kind: Kind, mut view: View) -> View {
+    if kind == Kind::TlsBundle {
+        let pem = |name: &str| view.fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        let warnings = advice::warnings(pem("caPem"), pem("certPem"), health::now());
+        if !warnings.is_empty() {
+            view.fields.insert("warnings".to_owned(), json!(warnings));
+        }
+    }
+    view
 }
 
 /// `If-Match`: a weak tag never matches (RFC 9110 §13.1.1), nor does one that is not ours.
@@ -101,9 +120,17 @@ fn if_match(headers: &HeaderMap) -> IfMatch {
     if values.is_empty() {
         return IfMatch::Whatever;
     }
-    let tags: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
-    if tags.contains(&"*") {
+    if let [only] = values.as_slice()
+        && only.trim() == "*"
+    {
         return IfMatch::Any;
     }
-    IfMatch::OneOf(tags.iter().filter_map(|tag| tag.trim_matches('"').parse().ok()).collect())
+    let tags = values.iter().flat_map(|value| value.split(',')).map(str::trim);
+    IfMatch::OneOf(tags.filter_map(own_tag).collect())
+}
+
+/// The revision of a strong tag as this API writes it.
+fn own_tag(tag: &str) -> Option<u64> {
+    let text = tag.strip_prefix('"')?.strip_suffix('"')?;
+    text.parse().ok().filter(|revision: &u64| revision.to_string() == text)
 }

@@ -171,7 +171,13 @@ fn errors_have_their_fixed_shape() {
             404,
             refused(5, "no source 'etdc'; did you mean 'etcd'?"),
         ),
-        (Method::GET, "/api/v2/logs/sources/..%2f..%2fetc", Value::Null, 404, refused(5, "no source '../../etc'")),
+        (
+            Method::GET,
+            "/api/v2/logs/sources/..%2f..%2fetc",
+            Value::Null,
+            400,
+            refused(3, "path: `name` has '/' in it; letters, digits and `._-` are taken"),
+        ),
         (Method::PUT, &path, json!({"name": "b"}), 400, Value::Null),
         (Method::GET, "/api/v2/logs", Value::Null, 404, refused(5, "there is nothing at this path")),
         (Method::POST, &path, Value::Null, 405, refused(12, "this path does not take this method")),
@@ -199,7 +205,7 @@ fn a_body_that_is_too_large_or_no_json_is_refused() {
     let world = World::start();
     let large = json!({"name": "x".repeat(limits::REQUEST_BODY_BYTES_MAX)});
     let reply = world.send(Method::POST, SOURCES, large);
-    let text = "request body: could not be read; at most 1048576 bytes are taken";
+    let text = "request body: is too large; at most 1048576 bytes are taken";
     assert_eq!((reply.status, reply.body), (400, refused(3, text)));
     let reply = world.admin.send(Method::POST, SOURCES, None, None).unwrap();
     assert!(reply.body["message"].as_str().unwrap().starts_with("request body: is not JSON"), "{reply:?}");
@@ -281,6 +287,24 @@ fn objects_of_files_are_shown_and_cannot_be_changed() {
     assert!(first.ends_with("a.yaml:7: unknown field `enabeld`; did you mean `enabled`?"), "{first}");
     // A bad object of a file does not stand in the way of a good one of the API.
     assert_eq!(world.send(Method::POST, SOURCES, etcd()).status, 200);
+}
+
+#[test]
+fn the_revision_counts_when_all_objects_are_files() {
+    let files = tempfile::tempdir().unwrap();
+    fs::write(files.path().join("a.yaml"), "kind: target\nname: t\ntype: console\n").unwrap();
+    let mut world = World::with_objects(Some(files.path().to_owned()));
+    assert_eq!(world.last_plan().revision, 1, "revision 0 is the empty plan");
+    let mut restart = |revision| {
+        world.control.take().unwrap().stop();
+        let sink = Arc::clone(&world.plans);
+        let on_plan = Box::new(move |plan| sink.lock().unwrap().push(plan));
+        world.control = Some(control::start(&world.config, Arc::new(Board::default()), on_plan).unwrap());
+        assert_eq!(world.last_plan().revision, revision);
+    };
+    restart(1);
+    fs::write(files.path().join("b.yaml"), "kind: target\nname: u\ntype: console\n").unwrap();
+    restart(2);
 }
 
 #[test]
@@ -375,6 +399,7 @@ fn what_cannot_start_says_why() {
     };
     let text = start(&taken);
     assert!(text.contains("address already in use") && text.contains("set `listen`"), "{text}");
+    assert!(!taken.state_dir.exists(), "keys of a start that was refused stay behind");
     assert!(start(&world.config).contains("in use by another corelane"));
     let bad = state.path().join("bad.pem");
     fs::write(&bad, "no pem").unwrap();

@@ -1,128 +1,217 @@
 //! The embedded store: one checksummed file per revision in `<state_dir>/store`, the last 50 of them the history.
 //!
-//! ```text
-//! corelane-store 1 <xxh3-64 of the rest, 16 hex digits> <bytes of the rest>\n
-//! {"revision": 12, "at": "…", "cause": "…", "objects": [{"kind", "id", "revision", "document"}, …]}
-//! ```
-//! A revision is written beside its place, synced, renamed, and the directory synced; so a crash leaves the one before
-//! it. It always starts: a torn newest file costs that revision, said in a complaint, and its number is not used again.
-//! The files hold secrets, and so are 0600 in a directory of 0700.
+//! A revision ([`super::image`]) is written beside its place, synced, renamed, and the directory synced; so a crash
+//! leaves the one before it. It always starts: a torn newest file costs that revision, said in a complaint, and its
+//! number is not used again. Secrets are sealed. The files are 0600 in a directory of 0700.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, File},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use xxhash_rust::xxh3::xxh3_64;
+use tokio::sync::watch;
 
+use super::{
+    change::{Change, Entry, Snapshot, came_too_late},
+    file::{self, make_private_directory, write_durably},
+    image::{Image, Kept},
+};
 use crate::{
-    config::{Document, Kind, Object, Origin},
-    fault::{Fault, Kind as FaultKind},
+    control::seal::Keyring,
+    fault::{Fault, Kind},
     limits,
-    model::ObjectId,
     plan::Complaint,
 };
-
-const MAGIC: &str = "corelane-store 1";
-
-/// One revision as it lies on disk.
-#[derive(Deserialize, Serialize)]
-struct Image {
-    revision: u64,
-    at: String,
-    cause: String,
-    objects: Vec<Kept>,
-}
-
-/// One object as it lies on disk. The id is a text, since JSON numbers do not hold 64 bits everywhere.
-#[derive(Deserialize, Serialize)]
-struct Kept {
-    kind: String,
-    id: String,
-    revision: u64,
-    document: Map<String, Value>,
-}
 
 /// The store of one node, held by one process.
 #[derive(Debug)]
 pub struct Embedded {
     directory: PathBuf,
-    revision: u64,
-    /// Never used again, even if their file was torn.
-    highest: u64,
-    objects: Vec<Object>,
-    complaints: Vec<Complaint>,
+    ring: Keyring,
+    state: Mutex<State>,
+    newest: watch::Sender<Arc<Snapshot>>,
     /// Locked as long as the store lives.
     _lock: File,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    /// Never used again, even if their file was torn or could not be written.
+    highest: u64,
+    /// Digest of the objects directory the newest revision was in force with.
+    noted: Option<u64>,
+    /// The objects of the newest revision as they lie on disk. What is not changed stays as it is, be it that this node
+    /// cannot open it.
+    kept: Vec<Kept>,
+}
+
 impl Embedded {
-    /// Opens or makes the store below `state_dir`.
+    /// Opens or makes the store below `state_dir`; `ring` is asked for once the directory is known to be ours.
     ///
     /// # Errors
     /// The directory cannot be made, read or written, or is held by another process.
-    pub fn open(state_dir: &Path) -> Result<Self, Fault> {
+    pub fn open(state_dir: &Path, ring: impl FnOnce() -> Result<Keyring, Fault>) -> Result<Self, Fault> {
         let directory = state_dir.join("store");
         make_private_directory(&directory)?;
-        let lock = lock(&directory)?;
-        let mut store =
-            Self { directory, revision: 0, highest: 0, objects: Vec::new(), complaints: Vec::new(), _lock: lock };
-        let revisions = store.revisions()?;
-        store.highest = revisions.last().copied().unwrap_or(0);
-        for revision in revisions.iter().rev() {
-            let path = store.path(*revision);
-            let bytes = read(&path)?;
-            match decode(&bytes) {
-                Ok(image) if image.revision == *revision => {
-                    store.revision = image.revision;
-                    store.objects = image.objects.iter().filter_map(|kept| store.revive(kept)).collect();
-                    let lost = store.lost(&image);
-                    store.complaints.extend(lost);
-                    return Ok(store);
-                }
-                Ok(image) => store.torn(&path, &format!("it says revision {}", image.revision)),
-                Err(cause) => store.torn(&path, &cause),
-            }
-        }
+        let lock = file::lock(&directory)?;
+        let newest = watch::Sender::new(Arc::default());
+        let mut store = Self { directory, ring: ring()?, state: Mutex::default(), newest, _lock: lock };
+        store.load()?;
         Ok(store)
     }
 
-    pub fn revision(&self) -> u64 {
-        self.revision
+    /// Takes the newest revision that is whole.
+    fn load(&mut self) -> Result<(), Fault> {
+        let revisions = self.revisions()?;
+        let mut state = State { highest: revisions.last().copied().unwrap_or(0), ..State::default() };
+        let mut complaints = Vec::new();
+        let mut snapshot = Snapshot::default();
+        for revision in revisions.iter().rev() {
+            let path = self.path(*revision);
+            match Image::decode(&file::read(&path)?) {
+                Ok(image) if image.revision == *revision => {
+                    state.noted = image.noted();
+                    snapshot = image.snapshot(&path.display().to_string(), &self.ring);
+                    state.kept = image.objects;
+                    break;
+                }
+                Ok(image) => complaints.push(torn(&path, &format!("it says revision {}", image.revision))),
+                Err(cause) => complaints.push(torn(&path, &cause)),
+            }
+        }
+        complaints.append(&mut snapshot.complaints);
+        snapshot.complaints = complaints;
+        self.state = Mutex::new(state);
+        self.newest.send_replace(Arc::new(snapshot));
+        Ok(())
     }
 
-    pub fn objects(&self) -> &[Object] {
-        &self.objects
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.newest.borrow())
     }
 
-    pub fn complaints(&self) -> &[Complaint] {
-        &self.complaints
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.newest.subscribe()
     }
 
-    /// Makes `objects` the newest revision; see `Store::commit`.
-    ///
-    /// # Errors
-    /// The file could not be written; the store is as it was.
-    pub fn commit(&mut self, at_least: u64, objects: Vec<Object>, cause: &str) -> Result<u64, Fault> {
-        let revision = at_least.max(self.highest + 1);
-        let image = Image {
+    /// See `Store::apply`.
+    pub fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Fault> {
+        let mut state = self.state();
+        let revision = state.highest + 1;
+        let snapshot = self.snapshot();
+        if !change.writes.iter().all(|write| write.fits(snapshot.find(write.kind, &write.name))) {
+            return Err(came_too_late());
+        }
+        let mut kept = state.kept.clone();
+        for write in &change.writes {
+            kept.retain(|kept| !kept.is(write.kind, &write.name));
+            if let Some((id, document)) = &write.value {
+                kept.push(Kept::seal(*id, revision, document, &self.ring)?);
+            }
+        }
+        let entry = Entry {
             revision,
             at: jiff::Timestamp::now().to_string(),
-            cause: cause.to_owned(),
-            objects: objects.iter().map(keep).collect(),
+            who: change.who.clone(),
+            what: change.what.clone(),
+            touched: change.touched(),
         };
+        self.write(&mut state, entry, kept)
+    }
+
+    /// See `Store::note_directory`. What cannot be noted counts all the same until the next start.
+    pub fn note_directory(&self, digest: u64) -> u64 {
+        let mut state = self.state();
+        let before = state.noted.replace(digest);
+        let entry = Entry {
+            revision: state.highest + 1,
+            at: jiff::Timestamp::now().to_string(),
+            who: "the objects directory".to_owned(),
+            what: "changed".to_owned(),
+            touched: Vec::new(),
+        };
+        let snapshot = self.snapshot();
+        let kept = state.kept.clone();
+        match self.write(&mut state, entry, kept) {
+            Ok(snapshot) => snapshot.revision,
+            Err(fault) => {
+                state.noted = before;
+                state.highest += 1;
+                let revision = state.highest;
+                tracing::warn!("revision {revision} is in force but could not be noted: {fault}");
+                self.newest.send_replace(Arc::new(Snapshot { revision, ..Snapshot::clone(&snapshot) }));
+                revision
+            }
+        }
+    }
+
+    pub fn directory_noted(&self) -> Option<u64> {
+        self.state().noted
+    }
+
+    /// See `Store::history`. A revision that is torn is left out.
+    pub fn history(&self) -> Result<Vec<Entry>, Fault> {
+        let _nothing_is_pruned_meanwhile = self.state();
+        let revisions = self.revisions()?;
+        let read = |revision: &u64| Image::decode(&file::read(&self.path(*revision)).ok()?).ok();
+        Ok(revisions.iter().rev().filter_map(read).map(|image| image.entry()).collect())
+    }
+
+    /// See `Store::read_at`.
+    pub fn read_at(&self, revision: u64) -> Result<Snapshot, Fault> {
         let path = self.path(revision);
-        write_durably(&path, &encode(&image)?)?;
-        self.revision = revision;
-        self.highest = revision;
-        self.objects = objects;
+        let bytes = file::read(&path).map_err(|fault| match fault.kind() {
+            Kind::NotFound => Fault::new(Kind::NotFound, "", format!("no revision {revision} in the history")),
+            _ => fault,
+        })?;
+        let image = Image::decode(&bytes)
+            .map_err(|cause| Fault::new(Kind::NotFound, "", format!("revision {revision} cannot be read: {cause}")))?;
+        Ok(image.snapshot(&path.display().to_string(), &self.ring))
+    }
+
+    /// Looks whether the keys are others, and if so opens everything again.
+    pub fn refresh(&self) {
+        if self.ring.refresh() {
+            let state = self.state();
+            self.publish(self.snapshot().revision, &state.kept);
+        }
+    }
+
+    /// Makes `kept` the newest revision; the store is as it was when that fails.
+    fn write(&self, state: &mut State, entry: Entry, kept: Vec<Kept>) -> Result<Arc<Snapshot>, Fault> {
+        let revision = entry.revision;
+        let image = Image {
+            revision,
+            at: entry.at,
+            who: entry.who,
+            what: entry.what,
+            touched: entry.touched,
+            directory: state.noted.map(|digest| format!("{digest:016x}")),
+            objects: kept,
+        };
+        write_durably(&self.path(revision), &image.encode()?)?;
+        state.highest = revision;
+        state.kept = image.objects;
         self.prune();
-        Ok(revision)
+        Ok(self.publish(revision, &state.kept))
+    }
+
+    fn publish(&self, revision: u64, kept: &[Kept]) -> Arc<Snapshot> {
+        let mut next = Snapshot { revision, complaints: self.snapshot().complaints.clone(), ..Snapshot::default() };
+        for kept in kept {
+            next.take(kept.open(&self.ring));
+        }
+        let next = Arc::new(next);
+        self.newest.send_replace(Arc::clone(&next));
+        next
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All revisions there are, oldest first. What a crash left half-written is removed.
@@ -147,35 +236,6 @@ impl Embedded {
         self.directory.join(format!("{revision:020}.json"))
     }
 
-    fn torn(&mut self, path: &Path, cause: &str) {
-        let text = format!("is torn and left aside ({cause}); the revision before it is in force");
-        self.complaints.push(Complaint { kind: path.display().to_string(), name: String::new(), text });
-    }
-
-    /// An object from disk; `None` when kind or id cannot be read. The document is judged anew, since it may have been
-    /// written by another version.
-    fn revive(&self, kept: &Kept) -> Option<Object> {
-        let kind = Kind::parse(&kept.kind)?;
-        let reading = Document::read(kind, &Value::Object(kept.document.clone()));
-        Some(Object {
-            id: ObjectId(kept.id.parse().ok()?),
-            revision: kept.revision,
-            origin: Origin::Store,
-            document: reading.document,
-            refusals: reading.refusals,
-        })
-    }
-
-    /// Says which objects of the image could not be brought back.
-    fn lost(&self, image: &Image) -> Option<Complaint> {
-        let lost = image.objects.len() - self.objects.len();
-        (lost > 0).then(|| Complaint {
-            kind: self.path(image.revision).display().to_string(),
-            name: String::new(),
-            text: format!("{lost} object(s) are of a kind this version does not know"),
-        })
-    }
-
     /// Removes what is older than the history. A file that cannot be removed is tried again with the next revision.
     fn prune(&self) {
         let Ok(revisions) = self.revisions() else { return };
@@ -186,208 +246,7 @@ impl Embedded {
     }
 }
 
-/// Makes a directory, and those above it, that only its owner can enter.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_private_directory(path: &Path) -> Result<(), Fault> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| {
-        Fault::io(path.display().to_string(), &error).way_out("is the state directory yours to write?")
-    })
-}
-
-/// Writes a file of mode 0600 so that a crash leaves either the old content or the new: beside its place, synced,
-/// renamed, directory synced.
-///
-/// # Errors
-/// Nothing is at `path` that was not there before.
-pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let fault = |error: &std::io::Error| Fault::io(path.display().to_string(), error);
-    let beside = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let _ = fs::remove_file(&beside);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&beside);
-        fault(&error)
-    })
-}
-
-fn lock(directory: &Path) -> Result<File, Fault> {
-    let path = directory.join("lock");
-    let place = || path.display().to_string();
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| Fault::io(place(), &error))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Fault::new(FaultKind::Conflict, place(), "the state directory is in use by another corelane")
-                .way_out("stop it, or give this one a `--state-dir` of its own"))
-        }
-        Err(error) => Err(Fault::io(place(), &error.into())),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    let fault = |error: &std::io::Error| Fault::io(path.display().to_string(), error);
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| fault(&error))?;
-    file.take(limits::STORE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| fault(&error))?;
-    Ok(bytes)
-}
-
-fn keep(object: &Object) -> Kept {
-    Kept {
-        kind: object.kind().singular().to_owned(),
-        id: object.id.0.to_string(),
-        revision: object.revision,
-        document: object.document.fields().clone(),
-    }
-}
-
-fn encode(image: &Image) -> Result<Vec<u8>, Fault> {
-    let body = serde_json::to_vec(image)
-        .map_err(|error| Fault::new(FaultKind::Internal, "store", format!("a revision cannot be written: {error}")))?;
-    if body.len() >= limits::STORE_BYTES_MAX {
-        let text =
-            format!("all objects together take {} bytes, at most {} are kept", body.len(), limits::STORE_BYTES_MAX);
-        return Err(Fault::new(FaultKind::Exhausted, "store", text));
-    }
-    let mut bytes = format!("{MAGIC} {:016x} {}\n", xxh3_64(&body), body.len()).into_bytes();
-    bytes.extend_from_slice(&body);
-    Ok(bytes)
-}
-
-fn decode(bytes: &[u8]) -> Result<Image, String> {
-    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or("it has no header")?;
-    let header = std::str::from_utf8(&bytes[..end]).map_err(|_| "its header is not text")?;
-    let body = &bytes[end + 1..];
-    let rest = header.strip_prefix(MAGIC).ok_or("its header is not a store's")?;
-    let (hash, length) = rest.trim_start().split_once(' ').ok_or("its header is cut off")?;
-    if length.parse() != Ok(body.len()) {
-        return Err(format!("it has {} bytes and should have {length}", body.len()));
-    }
-    if u64::from_str_radix(hash, 16) != Ok(xxh3_64(body)) {
-        return Err("its checksum does not match".to_owned());
-    }
-    serde_json::from_slice(body).map_err(|error| format!("it is not what a store writes: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn object(name: &str, revision: u64) -> Object {
-        let reading = Document::read(Kind::Target, &serde_json::json!({"name": name, "type": "console"}));
-        Object {
-            id: ObjectId(u64::MAX - revision),
-            revision,
-            origin: Origin::Store,
-            document: reading.document,
-            refusals: Vec::new(),
-        }
-    }
-
-    fn names(store: &Embedded) -> Vec<&str> {
-        store.objects().iter().map(Object::name).collect()
-    }
-
-    /// A state directory with the revisions 1 (a) and 2 (a, b).
-    fn two_revisions() -> (tempfile::TempDir, PathBuf) {
-        let state = tempfile::tempdir().unwrap();
-        let mut store = Embedded::open(state.path()).unwrap();
-        assert_eq!(store.commit(0, vec![object("a", 1)], "test").unwrap(), 1);
-        assert_eq!(store.commit(0, vec![object("a", 1), object("b", 2)], "test").unwrap(), 2);
-        let newest = store.path(2);
-        (state, newest)
-    }
-
-    #[test]
-    fn what_was_committed_is_there_after_a_restart() {
-        let (state, newest) = two_revisions();
-        let store = Embedded::open(state.path()).unwrap();
-        assert_eq!((store.revision(), names(&store)), (2, vec!["a", "b"]));
-        assert_eq!(store.objects()[1].id, ObjectId(u64::MAX - 2));
-        assert_eq!(store.complaints(), []);
-        assert_eq!(fs::metadata(newest).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(state.path().join("store")).unwrap().permissions().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn a_file_torn_at_any_byte_costs_one_revision_and_no_start() {
-        let (state, newest) = two_revisions();
-        let whole = fs::read(&newest).unwrap();
-        for cut in 0..whole.len() {
-            fs::write(&newest, &whole[..cut]).unwrap();
-            let store = Embedded::open(state.path()).unwrap();
-            assert_eq!((store.revision(), names(&store)), (1, vec!["a"]), "cut at {cut}");
-            assert_eq!(store.complaints().len(), 1);
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_anywhere_is_noticed() {
-        let (state, newest) = two_revisions();
-        let whole = fs::read(&newest).unwrap();
-        for at in 0..whole.len() {
-            let mut bent = whole.clone();
-            bent[at] ^= 1;
-            fs::write(&newest, &bent).unwrap();
-            let store = Embedded::open(state.path()).unwrap();
-            // A digit of the header may change its case or spelling without changing its value; then nothing is lost.
-            assert!(store.revision() == 1 || names(&store) == ["a", "b"], "bit at {at}");
-        }
-    }
-
-    #[test]
-    fn the_number_of_a_torn_revision_is_not_used_again() {
-        let (state, newest) = two_revisions();
-        fs::write(&newest, "torn").unwrap();
-        let mut store = Embedded::open(state.path()).unwrap();
-        assert_eq!(store.commit(0, Vec::new(), "test").unwrap(), 3);
-        drop(store);
-        let store = Embedded::open(state.path()).unwrap();
-        assert_eq!((store.revision(), store.complaints().len()), (3, 0));
-    }
-
-    #[test]
-    fn it_starts_when_every_file_is_torn() {
-        let (state, newest) = two_revisions();
-        fs::write(&newest, "").unwrap();
-        fs::write(newest.with_file_name("00000000000000000001.json"), "\0\0\0\0").unwrap();
-        let store = Embedded::open(state.path()).unwrap();
-        assert_eq!((store.revision(), store.objects().len(), store.complaints().len()), (0, 0, 2));
-    }
-
-    #[test]
-    fn the_history_is_bounded() {
-        let state = tempfile::tempdir().unwrap();
-        let mut store = Embedded::open(state.path()).unwrap();
-        for _ in 0..limits::HISTORY_REVISIONS + 3 {
-            store.commit(0, Vec::new(), "test").unwrap();
-        }
-        let revisions = store.revisions().unwrap();
-        assert_eq!((revisions.len(), revisions[0]), (limits::HISTORY_REVISIONS, 4));
-    }
-
-    #[test]
-    fn two_processes_do_not_share_a_store() {
-        let state = tempfile::tempdir().unwrap();
-        let _first = Embedded::open(state.path()).unwrap();
-        let refused = Embedded::open(state.path()).unwrap_err();
-        assert!(refused.to_string().contains("in use by another corelane"), "{refused}");
-    }
+fn torn(path: &Path, cause: &str) -> Complaint {
+    let text = format!("is torn and left aside ({cause}); the revision before it is in force");
+    Complaint { kind: path.display().to_string(), name: String::new(), text }
 }

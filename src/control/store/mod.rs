@@ -1,15 +1,41 @@
 //! Where objects written through the API are kept.
 //!
 //! One enum, since the set of stores is closed: `embedded` needs nothing installed and serves one node. What stands
-//! above sees revisions and objects only, never how they are kept.
+//! above sees the same of every store, and never how it keeps things:
+//!
+//! - [`Store::snapshot`] is the newest revision this node knows: all objects at one revision, no IO, no waiting.
+//!   [`Store::watch`] tells of the next one, whoever made it.
+//! - [`Store::apply`] makes a [`Change`]: puts and deletes as one transaction, each with what it expects to find
+//!   ([`Expected`]). All or nothing; refused whole when something changed meanwhile (`Stale`: read the
+//!   snapshot anew and try again) or when it is too large.
+//! - [`Store::history`] lists the last revisions with who, what and when; [`Store::read_at`] gives all objects as they
+//!   were at one of them.
+//! - [`Store::put_collector`] and [`Store::collectors`] are how nodes know of each other: what each last said of
+//!   itself, and whether it is alive.
+//!
+//! Clients of the API do not come here: [`super::registry::Registry`] judges a change before it is stored and makes
+//! plans of snapshots.
 
+pub mod change;
 pub mod embedded;
+pub mod file;
+pub mod image;
 
+pub use change::{Action, Change, Entry, Expected, Snapshot, Touched, Write};
 pub use embedded::Embedded;
 
-use std::path::Path;
+use std::sync::Arc;
 
-use crate::{config::Object, fault::Fault, plan::Complaint};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::seal::{Keyring, key_file};
+#[cfg(doc)]
+use crate::fault::Kind;
+use crate::{
+    config::{NodeConfig, StoreKind},
+    fault::Fault,
+};
 
 /// The store of this node.
 #[derive(Debug)]
@@ -17,44 +43,136 @@ pub enum Store {
     Embedded(Embedded),
 }
 
+/// What one node last said of itself, and whether it still does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beat {
+    pub node: String,
+    /// Whether its lease runs. A node that ended well or was not heard of for `limits::ALIVE_SECONDS` has none.
+    pub alive: bool,
+    /// The collector object it wrote last, at most `limits::COLLECTOR_BYTES_MAX`.
+    pub record: Value,
+}
+
+/// Whether what others change reaches this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// The store answers, and its changes arrive.
+    Up,
+    /// It does not; the last good objects are in force. Since when, and why.
+    Down { since: jiff::Timestamp, reason: String },
+}
+
 impl Store {
-    /// Opens (or makes) the embedded store below the state directory.
+    /// Opens the store this node is configured for. A store over the network need not answer for that.
     ///
     /// # Errors
-    /// The directory cannot be read or written, or another process holds it. A torn file is no error: the one before
-    /// it is taken, and a complaint says so.
-    pub fn open_embedded(state_dir: &Path) -> Result<Self, Fault> {
-        Embedded::open(state_dir).map(Self::Embedded)
+    /// The state directory cannot be read or written, or another process holds it. A torn file is no error: the one
+    /// before it is taken, with a complaint.
+    pub fn open(config: &NodeConfig) -> Result<Self, Fault> {
+        let ring = || match (&config.cluster_key, config.store) {
+            (None, StoreKind::Embedded) => Keyring::open_or_make(&key_file(config)),
+            _ => Ok(Keyring::open(&key_file(config))),
+        };
+        Embedded::open(&config.state_dir, ring).map(Self::Embedded)
     }
 
-    /// The newest revision; 0 before the first change.
-    pub fn revision(&self) -> u64 {
+    /// The newest revision this node knows of.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
         match self {
-            Self::Embedded(store) => store.revision(),
+            Self::Embedded(store) => store.snapshot(),
         }
     }
 
-    pub fn objects(&self) -> &[Object] {
+    /// Changes whenever `snapshot` does, own changes included.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         match self {
-            Self::Embedded(store) => store.objects(),
+            Self::Embedded(store) => store.watch(),
         }
     }
 
-    /// Trouble met while opening.
-    pub fn complaints(&self) -> &[Complaint] {
-        match self {
-            Self::Embedded(store) => store.complaints(),
-        }
-    }
-
-    /// Makes `objects` the newest revision, at least `at_least`; durable when this returns. `cause` says in words who
-    /// changed what, for the history.
+    /// Makes all writes of a change, or none, as the next revision; gives the snapshot that has them.
     ///
     /// # Errors
-    /// Nothing changed.
-    pub fn commit(&mut self, at_least: u64, objects: Vec<Object>, cause: &str) -> Result<u64, Fault> {
+    /// `Stale`: an object is not as expected, or another change came first. `Exhausted`: more than
+    /// `limits::CHANGE_OBJECTS_MAX` objects or `limits::CHANGE_BYTES_MAX` bytes. `Unavailable`: the store does not
+    /// answer; whether the change was made is then told if it can be known.
+    pub async fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Fault> {
+        change.check_size()?;
         match self {
-            Self::Embedded(store) => store.commit(at_least, objects, cause),
+            Self::Embedded(store) => store.apply(change),
+        }
+    }
+
+    /// Looks at what may have changed outside of it: the file of the cluster key. Call it about once a second.
+    pub fn refresh(&self) {
+        match self {
+            Self::Embedded(store) => store.refresh(),
+        }
+    }
+
+    /// Notes that the objects directory of this node is another now, where revisions are this node's own; gives the
+    /// revision from then on.
+    pub fn note_directory(&self, digest: u64) -> u64 {
+        match self {
+            Self::Embedded(store) => store.note_directory(digest),
+        }
+    }
+
+    /// What the objects directory was when it was last noted; `None` where it is not, or never was.
+    pub fn directory_noted(&self) -> Option<u64> {
+        match self {
+            Self::Embedded(store) => store.directory_noted(),
+        }
+    }
+
+    /// The last `limits::HISTORY_REVISIONS` revisions, newest first.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Io`: it cannot be read.
+    pub async fn history(&self) -> Result<Vec<Entry>, Fault> {
+        match self {
+            Self::Embedded(store) => store.history(),
+        }
+    }
+
+    /// All objects as they were at a revision of the history. Their own revisions (`ETag`) are those of then.
+    ///
+    /// # Errors
+    /// `NotFound`: the history does not reach it. `Unavailable` or `Io`: it cannot be read.
+    pub async fn read_at(&self, revision: u64) -> Result<Snapshot, Fault> {
+        match self {
+            Self::Embedded(store) => store.read_at(revision),
+        }
+    }
+
+    /// Whether what others change reaches this node.
+    pub fn feed(&self) -> Feed {
+        match self {
+            Self::Embedded(_) => Feed::Up,
+        }
+    }
+
+    /// Tells the other nodes how this one is. Call it as often as there is news: how often it is written is decided
+    /// here. Without other nodes it does nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`: they will not know.
+    pub async fn put_collector(&self, record: &Value) -> Result<(), Fault> {
+        match self {
+            Self::Embedded(_) => {
+                let _ = record;
+                Ok(())
+            }
+        }
+    }
+
+    /// All nodes that ever told, by name, this one among them; empty where there are no others.
+    ///
+    /// # Errors
+    /// `Unavailable`: nobody can be asked.
+    pub async fn collectors(&self) -> Result<Vec<Beat>, Fault> {
+        match self {
+            Self::Embedded(_) => Ok(Vec::new()),
         }
     }
 }

@@ -420,7 +420,7 @@ fn a_quiet_file_gets_its_turn_at_a_slow_target_beside_flooding_ones() {
     world.until(LONG, |world| world.stored("a").contains(&9_000_000));
     let between = world.lane.as_ref().map_or(0, |lane| lane.carried_bytes()) - before;
     // One share for each of the others, and what was on its way already.
-    let bound = 2 * (21 * limits::TURN_BYTES + limits::QUEUE_BYTES_MIN) as u64;
+    let bound = 2 * (21 * limits::PASS_BYTES + limits::QUEUE_BYTES_MIN) as u64;
     assert!(between < bound, "{between} bytes went first");
 }
 

@@ -148,6 +148,7 @@ pub struct World {
     pub lane: Option<Lane<Sim, TestPort>>,
     pub handle: Option<LaneHandle>,
     pub plan: Plan,
+    pub catch_up_percent: u8,
 }
 
 pub const LOG: &str = "/var/log/app/app.log";
@@ -162,7 +163,15 @@ impl World {
         let mut plan = Plan::empty("c1", "n1");
         plan.sources.push(Arc::new(source()));
         plan.targets.extend(targets.iter().map(|name| Arc::new(target(name))));
-        let mut world = Self { disk, peers: Rc::default(), board: Arc::default(), lane: None, handle: None, plan };
+        let mut world = Self {
+            disk,
+            peers: Rc::default(),
+            board: Arc::default(),
+            lane: None,
+            handle: None,
+            plan,
+            catch_up_percent: 100,
+        };
         world.start();
         world
     }
@@ -175,6 +184,7 @@ impl World {
             checkpoint: PathBuf::from(STATE),
             backend_reason: String::new(),
             core: None,
+            catch_up_percent: self.catch_up_percent,
         };
         let lane = Lane::new(config, self.disk.ring(), TestPort(Rc::clone(&self.peers)), Arc::clone(&self.board));
         self.handle = Some(lane.handle());
@@ -313,6 +323,7 @@ pub fn source() -> SourcePlan {
         labels: Vec::new(),
         metadata: MetadataField::DEFAULT.to_vec(),
         tenant: None,
+        rate_bytes: None,
     }
 }
 

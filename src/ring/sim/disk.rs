@@ -99,6 +99,11 @@ impl Disk {
         }
     }
 
+    /// Bytes of all content, that of deleted files somebody holds open included.
+    pub fn used(&self) -> u64 {
+        self.inodes.values().map(|node| node.data.len() as u64).sum()
+    }
+
     pub fn list(&self, directory: &Path, max: usize) -> io::Result<Vec<Entry>> {
         if !self.meta(self.look_up(directory)?).directory {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -227,6 +232,32 @@ impl Disk {
         self.names.remove(path);
         self.unsettled.push(Change::Unlink(path.to_owned()));
         Ok(inode)
+    }
+
+    /// The path and all below it, the deepest first.
+    pub fn tree(&self, path: &Path) -> Vec<PathBuf> {
+        let below = self.names.range(path.to_owned()..).take_while(|(name, _)| name.starts_with(path));
+        let mut tree: Vec<PathBuf> = below.map(|(name, _)| name.clone()).collect();
+        tree.reverse();
+        tree
+    }
+
+    /// Unlinks an empty directory.
+    pub fn remove_directory(&mut self, path: &Path) {
+        if let Some(inode) = self.names.remove(path) {
+            self.unlink_inode(inode);
+            self.unsettled.push(Change::Unlink(path.to_owned()));
+        }
+    }
+
+    /// Makes the content of all files below `path` durable, and all names.
+    pub fn sync_tree(&mut self, path: &Path) {
+        for below in self.tree(path) {
+            if let Ok(inode) = self.look_up(&below) {
+                self.sync(inode);
+            }
+        }
+        self.settle_names();
     }
 
     fn unlink_inode(&mut self, inode: u64) {

@@ -13,7 +13,7 @@ mod random;
 mod tests;
 mod world;
 
-pub use fault::{Faults, Injected};
+pub use fault::{FaultKind, Faults, Injected};
 
 use std::{
     io,
@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Waker, Watch, WatchKind};
+use super::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Space, Waker, Watch, WatchKind};
 use crate::limits;
 use world::{Due, Open, World};
 
@@ -44,7 +44,7 @@ impl SimWorld {
         let mut world = self.world();
         let id = world.begin_process();
         let now = Now { mono: world.now(), wall: world.wall() };
-        Sim { world: self.clone(), id, rung: Arc::new(AtomicBool::new(false)), now }
+        Sim { world: self.clone(), id, rung: Arc::new(AtomicBool::new(false)), now, inherited: false }
     }
 
     /// From now on.
@@ -63,6 +63,11 @@ impl SimWorld {
     }
 
     /// With all its parents.
+    /// Lets time pass while nothing looks.
+    pub fn pass(&self, time: Duration) {
+        self.world().pass(time);
+    }
+
     pub fn make_directory(&self, path: impl AsRef<Path>) {
         self.world().disk.make_directory(path.as_ref());
     }
@@ -100,6 +105,27 @@ impl SimWorld {
         self.world().remove(path.as_ref())
     }
 
+    /// Unlinks a directory with all that is below; what is open stays readable.
+    pub fn remove_tree(&self, path: impl AsRef<Path>) {
+        self.world().remove_tree(path.as_ref());
+    }
+
+    /// What `stat` would say, without faults.
+    pub fn meta(&self, path: impl AsRef<Path>) -> Option<Meta> {
+        let world = self.world();
+        world.disk.look_up(path.as_ref()).ok().map(|inode| world.disk.meta(inode))
+    }
+
+    /// Files that processes have open.
+    pub fn open_files(&self) -> usize {
+        self.world().processes.values().map(|process| process.handles.iter().flatten().count()).sum()
+    }
+
+    /// Something outside the machine happens at this time: no sleep goes beyond it.
+    pub fn alarm(&self, at: Option<Duration>) {
+        self.world().alarm = at;
+    }
+
     /// From now on every read of this file fails, or none does for its own sake.
     pub fn fail_reads(&self, path: impl AsRef<Path>, fail: bool) {
         let mut world = self.world();
@@ -112,6 +138,22 @@ impl SimWorld {
         }
     }
 
+    /// How large the disk is. Beyond it writes fail with ENOSPC.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.world().capacity = bytes;
+    }
+
+    /// Whether a service manager keeps descriptors over the death of a process. Without one (the default), or when the
+    /// machine goes off, what it kept is gone.
+    pub fn set_descriptor_store(&self, there: bool) {
+        self.world().set_store(there);
+    }
+
+    /// Names of the descriptors the service manager keeps.
+    pub fn stored(&self) -> Vec<String> {
+        self.world().stored.iter().flatten().map(|(name, _)| name.clone()).collect()
+    }
+
     /// The whole content of a file; `None` without one.
     pub fn content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let world = self.world();
@@ -122,6 +164,11 @@ impl SimWorld {
     /// Makes all that was written so far survive a power loss.
     pub fn sync_all(&self) {
         self.world().disk.sync_all();
+    }
+
+    /// Makes what was written below a path survive a power loss, and all names.
+    pub fn sync_tree(&self, path: impl AsRef<Path>) {
+        self.world().disk.sync_tree(path.as_ref());
     }
 
     /// SIGKILL to every process: what was written stays, persists under way may or may not have happened. Calls on
@@ -137,10 +184,13 @@ impl SimWorld {
     pub fn power_loss(&self) {
         self.kill();
         let mut world = self.world();
+        let is_there = world.stored.is_some();
+        world.set_store(false);
+        world.set_store(is_there);
         let World { disk, chance, .. } = &mut *world;
         let damage = disk.power_loss(&mut chance.random);
-        chance.injected.torn_files += damage.torn_files;
-        chance.injected.undone_names += damage.undone_names;
+        chance.injected.note(FaultKind::TornFile, damage.torn_files);
+        chance.injected.note(FaultKind::UndoneName, damage.undone_names);
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -156,6 +206,8 @@ pub struct Sim {
     id: u32,
     rung: Arc<AtomicBool>,
     now: Now,
+    /// What was stored has been given out.
+    inherited: bool,
 }
 
 impl Sim {
@@ -195,6 +247,10 @@ impl Ring for Sim {
         self.now
     }
 
+    fn cpu(&self) -> Duration {
+        self.world.world().cpu
+    }
+
     fn waker(&self) -> Waker {
         let rung = Arc::clone(&self.rung);
         Waker::new(move || rung.store(true, Ordering::Release))
@@ -207,12 +263,14 @@ impl Ring for Sim {
         if world.disk.meta(inode).directory {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        world.fail(FaultKind::OpenError)?;
         self.open_inode(&mut world, inode)
     }
 
     fn create(&mut self, path: &Path) -> io::Result<Handle> {
         let mut world = self.world.world();
         world.process(self.id)?;
+        world.fail(FaultKind::OpenError)?;
         let inode = world.create(path)?;
         self.open_inode(&mut world, inode)
     }
@@ -223,6 +281,7 @@ impl Ring for Sim {
 
     fn stat(&mut self, handle: Handle) -> io::Result<Meta> {
         let mut world = self.world.world();
+        world.fail(FaultKind::StatError)?;
         let inode = self.inode(&mut world, handle)?;
         Ok(world.disk.meta(inode))
     }
@@ -231,12 +290,14 @@ impl Ring for Sim {
         let mut world = self.world.world();
         world.process(self.id)?;
         let inode = world.disk.look_up(path)?;
+        world.fail(FaultKind::StatError)?;
         Ok(Meta { generation: 0, ..world.disk.meta(inode) })
     }
 
     fn list(&mut self, directory: &Path, max: usize) -> io::Result<Vec<Entry>> {
         let mut world = self.world.world();
         world.process(self.id)?;
+        world.fail(FaultKind::ListError)?;
         world.disk.list(directory, max)
     }
 
@@ -246,13 +307,42 @@ impl Ring for Sim {
         world.remove(path)
     }
 
+    fn space(&mut self, directory: &Path) -> io::Result<Space> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        world.disk.look_up(directory)?;
+        Ok(Space { total: world.capacity, free: world.free() })
+    }
+
+    fn store(&mut self, handle: Handle, name: &str) -> io::Result<bool> {
+        let mut world = self.world.world();
+        let inode = self.inode(&mut world, handle)?;
+        Ok(world.store(inode, name))
+    }
+
+    fn unstore(&mut self, name: &str) -> io::Result<()> {
+        let mut world = self.world.world();
+        world.process(self.id)?;
+        world.unstore(name);
+        Ok(())
+    }
+
+    fn inherited(&mut self) -> Vec<(String, Handle)> {
+        if std::mem::replace(&mut self.inherited, true) {
+            return Vec::new();
+        }
+        let mut world = self.world.world();
+        let stored = world.stored.clone().unwrap_or_default();
+        let open = |(name, inode)| Some((name, self.open_inode(&mut world, inode).ok()?));
+        stored.into_iter().filter_map(open).collect()
+    }
+
     fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow> {
         let mut world = self.world.world();
         let inode = self.inode(&mut world, handle)?;
         let at_end = world.disk.content(inode, offset).is_empty();
         let World { chance, .. } = &mut *world;
-        if !at_end && chance.strikes(chance.faults.would_block) {
-            chance.injected.would_blocks += 1;
+        if !at_end && chance.strikes(FaultKind::WouldBlock) {
             return Ok(ReadNow::WouldBlock);
         }
         world.read(inode, offset, buf).map(ReadNow::Ready)
@@ -261,12 +351,23 @@ impl Ring for Sim {
     fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut world = self.world.world();
         let inode = self.inode(&mut world, handle)?;
+        let end = offset + data.len() as u64;
+        let is_full = end.saturating_sub(world.disk.meta(inode).size) > world.free();
         let World { chance, .. } = &mut *world;
-        if !data.is_empty() && chance.strikes(chance.faults.write_full) {
-            chance.injected.writes_full += 1;
+        if is_full {
+            chance.injected.note(FaultKind::WriteFull, 1);
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        let error = match data {
+            [] => None,
+            _ if chance.strikes(FaultKind::WriteFull) => Some(libc::ENOSPC),
+            _ if chance.strikes(FaultKind::WriteError) => Some(libc::EIO),
+            _ => None,
+        };
+        if let Some(error) = error {
             let written = chance.random.below(data.len() as u64) as usize;
             world.write(inode, offset, &data[..written]);
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            return Err(io::Error::from_raw_os_error(error));
         }
         world.write(inode, offset, data);
         Ok(())

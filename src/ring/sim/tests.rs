@@ -16,6 +16,11 @@ fn world(seed: u64) -> SimWorld {
     world
 }
 
+/// Tries until a fault does not strike.
+fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> T {
+    (0..100).find_map(|_| call().ok()).expect("it succeeds at last")
+}
+
 /// A rough life: reads, writes, persists and rotations, told as text.
 fn live(seed: u64) -> (String, Injected) {
     let world = world(seed);
@@ -23,14 +28,15 @@ fn live(seed: u64) -> (String, Injected) {
     world.set_faults(Faults::rough());
     for life in 0..4 {
         let mut ring = world.ring();
-        let slot = ring.create(Path::new("/state/slots")).unwrap();
+        let slot = patiently(|| ring.create(Path::new("/state/slots")));
         for turn in 0..60u64 {
             world.append("/log/a", format!("line {turn}\n").repeat(40).as_bytes()).unwrap();
             if turn % 20 == 19 {
                 world.rename("/log/a", "/log/a.1").unwrap();
                 world.append("/log/a", b"").unwrap();
             }
-            let log = ring.open(Path::new("/log/a")).unwrap();
+            let log = patiently(|| ring.open(Path::new("/log/a")));
+            told += &format!("{:?} {:?}\n", ring.stat(log), ring.list(Path::new("/log"), 9));
             let names = ring.watch(Path::new("/log"), WatchKind::Names);
             let once = ring.watch(Path::new("/log/a"), WatchKind::ContentOnce);
             told += &format!("{names:?} {once:?} {:?}\n", ring.read_now(log, turn, &mut [0; 64]));
@@ -66,35 +72,10 @@ fn a_seed_is_a_world() {
 
 #[test]
 fn every_fault_takes_effect_and_is_counted() {
-    let mut sum = [0; 11];
+    let mut sum = [0; FaultKind::COUNT];
     for seed in 0..40 {
-        let Injected {
-            short_reads,
-            would_blocks,
-            read_errors,
-            writes_full,
-            persist_failures,
-            delays,
-            overtaken,
-            watches_lost,
-            overflows,
-            torn_files,
-            undone_names,
-        } = live(seed).1;
-        let counts = [
-            short_reads,
-            would_blocks,
-            read_errors,
-            writes_full,
-            persist_failures,
-            delays,
-            overtaken,
-            watches_lost,
-            overflows,
-            torn_files,
-            undone_names,
-        ];
-        sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        let injected = live(seed).1;
+        sum.iter_mut().zip(FaultKind::ALL).for_each(|(sum, kind)| *sum += injected.of(kind));
     }
     assert!(sum.iter().all(|count| *count > 0), "{sum:?}");
 }
@@ -126,6 +107,11 @@ fn faults_do_what_they_say() {
         let ReadNow::Ready(bytes) = ring.read_now(log, 0, &mut [0; 10]).unwrap() else { panic!() };
         assert!((1..10).contains(&bytes), "{bytes}");
     }
+    world.set_faults(Faults { stat_error: 1000, open_error: 1000, list_error: 1000, ..Faults::default() });
+    assert!(ring.stat(log).is_err() && ring.stat_path(Path::new("/log/a")).is_err());
+    assert!(ring.open(Path::new("/log/a")).is_err() && ring.list(Path::new("/log"), 9).is_err());
+    world.set_faults(Faults { watch_refused: 1000, ..Faults::default() });
+    assert!(ring.watch(Path::new("/log"), WatchKind::Names).is_err());
     world.set_faults(Faults { read_error: 1000, ..Faults::default() });
     assert_eq!(ring.read_now(log, 0, &mut [0; 10]).unwrap_err().raw_os_error(), Some(libc::EIO));
     world.set_faults(Faults { write_full: 1000, ..Faults::default() });
@@ -252,4 +238,63 @@ proptest! {
         world.power_loss();
         prop_assert_eq!(world.content(path).unwrap(), left);
     }
+}
+
+#[test]
+fn a_directory_goes_with_all_that_is_below_and_what_is_open_stays() {
+    let world = world(9);
+    world.make_directory("/log/deep/er");
+    world.append("/log/deep/er/a", b"abc").unwrap();
+    world.append("/log/deep-not", b"abc").unwrap();
+    let mut ring = world.ring();
+    let open = ring.open(Path::new("/log/deep/er/a")).unwrap();
+    world.remove_tree("/log/deep");
+    assert!(world.meta("/log/deep").is_none() && world.meta("/log/deep-not").is_some());
+    assert_eq!(ring.read_now(open, 0, &mut [0; 8]).unwrap(), ReadNow::Ready(3));
+    assert_eq!(ring.stat(open).unwrap().links, 0);
+}
+
+#[test]
+fn no_sleep_goes_beyond_the_alarm() {
+    let world = world(10);
+    let mut ring = world.ring();
+    world.alarm(Some(Duration::from_secs(2)));
+    ring.reap(Duration::from_secs(9), &mut Vec::new()).unwrap();
+    assert_eq!(ring.now().mono, Duration::from_secs(2));
+    ring.reap(Duration::from_secs(9), &mut Vec::new()).unwrap();
+    assert_eq!(ring.now().mono, Duration::from_secs(11), "it rang once");
+}
+
+#[test]
+fn a_stored_descriptor_survives_the_process_and_not_the_machine() {
+    let world = SimWorld::new(9);
+    world.set_descriptor_store(true);
+    world.append("/log", b"content").unwrap();
+    let mut ring = world.ring();
+    let handle = ring.open(Path::new("/log")).unwrap();
+    assert!(ring.store(handle, "log").unwrap());
+    world.remove("/log").unwrap();
+    world.kill();
+    let mut ring = world.ring();
+    let kept = ring.inherited();
+    let mut buf = [0; 9];
+    assert_eq!(ring.read_now(kept[0].1, 0, &mut buf).unwrap(), ReadNow::Ready(7));
+    assert!(ring.inherited().is_empty(), "given once");
+    assert_eq!(world.stored(), ["log"], "until it is asked back");
+    world.power_loss();
+    assert!(world.stored().is_empty() && world.ring().inherited().is_empty());
+}
+
+#[test]
+fn a_full_disk_takes_nothing() {
+    let world = SimWorld::new(10);
+    world.set_capacity(10);
+    world.append("/log", b"content").unwrap();
+    let mut ring = world.ring();
+    assert_eq!(ring.space(Path::new("/")).unwrap(), Space { total: 10, free: 3 });
+    let handle = ring.create(Path::new("/state")).unwrap();
+    assert!(ring.write(handle, 0, b"1234").is_err());
+    ring.write(handle, 0, b"123").unwrap();
+    ring.write(handle, 1, b"45").unwrap();
+    assert_eq!(world.injected().of(FaultKind::WriteFull), 1);
 }

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use super::{disk::Disk, fault::Chance};
+use super::{
+    disk::Disk,
+    fault::{Chance, FaultKind},
+};
 use crate::{
     model::Nanos,
     ring::{Completion, Handle, Token, Watch, WatchKind},
@@ -18,6 +21,10 @@ use crate::{
 
 /// 2026-01-01T00:00:00Z, when every simulated world begins.
 const BEGINNING: Nanos = Nanos(1_767_225_600_000_000_000);
+/// CPU time a byte read costs a lane.
+const READ_COST: Duration = Duration::from_nanos(100);
+/// A disk that no test fills by chance.
+const CAPACITY: u64 = 1 << 40;
 /// The least a turn takes. Without it a lane that never sleeps would wait for ever for what is due later.
 const TURN: Duration = Duration::from_micros(1);
 /// A journalling file system commits names about so often by itself.
@@ -32,6 +39,14 @@ pub(super) struct World {
     pub processes: BTreeMap<u32, Process>,
     /// Inodes of which every read fails.
     pub bad: BTreeSet<u64>,
+    /// What lanes have spent: reading costs `READ_COST` a byte, all else nothing.
+    pub cpu: Duration,
+    /// What every sleep ends at: something outside the machine happens then.
+    pub alarm: Option<Duration>,
+    /// Size of the disk, in bytes.
+    pub capacity: u64,
+    /// What the service manager keeps, by name and inode; `None` without one.
+    pub stored: Option<Vec<(String, u64)>>,
     now: Duration,
     /// Counts what became due, to keep equal times in order.
     order: u64,
@@ -85,10 +100,14 @@ pub(super) enum Due {
 impl World {
     pub fn new(seed: u64) -> Self {
         Self {
+            cpu: Duration::ZERO,
             disk: Disk::new(),
             chance: Chance::new(seed),
             processes: BTreeMap::new(),
             bad: BTreeSet::new(),
+            alarm: None,
+            capacity: CAPACITY,
+            stored: None,
             now: Duration::ZERO,
             order: 0,
             next_process: 0,
@@ -99,6 +118,10 @@ impl World {
 
     pub fn now(&self) -> Duration {
         self.now
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
     }
 
     pub fn wall(&self) -> Nanos {
@@ -131,10 +154,10 @@ impl World {
             let Due::Persist { path, data, .. } = due else { continue };
             // Whether it worked is told to nobody: who asked is gone.
             match self.chance.random.below(3) {
-                0 => return,
+                0 => return self.chance.injected.note(FaultKind::PersistCut, 1),
                 1 => {
                     let _ = self.write_beside(&path, &data);
-                    return;
+                    return self.chance.injected.note(FaultKind::PersistCut, 1);
                 }
                 _ => {
                     let _ = self.persist(&path, &data);
@@ -193,6 +216,18 @@ impl World {
         Ok(())
     }
 
+    /// With all that is below. Watches on the directories see nothing any more.
+    pub fn remove_tree(&mut self, path: &Path) {
+        for below in self.disk.tree(path) {
+            if !self.disk.look_up(&below).is_ok_and(|inode| self.disk.meta(inode).directory) {
+                let _ = self.remove(&below);
+            } else {
+                self.disk.remove_directory(&below);
+                self.tell_name(&below);
+            }
+        }
+    }
+
     pub fn close(&mut self, id: u32, handle: Handle) {
         let Ok(process) = self.process(id) else { return };
         let Some(slot) = process.handles.get_mut(handle.0 as usize) else { return };
@@ -229,10 +264,48 @@ impl World {
         Ok(new)
     }
 
+    pub fn free(&self) -> u64 {
+        self.capacity.saturating_sub(self.disk.used())
+    }
+
+    // ---- the service manager ----
+
+    /// Without it, what it kept is closed.
+    pub fn set_store(&mut self, there: bool) {
+        match (there, self.stored.take()) {
+            (true, kept) => self.stored = Some(kept.unwrap_or_default()),
+            (false, kept) => kept.into_iter().flatten().for_each(|(_, inode)| self.let_go(inode)),
+        }
+    }
+
+    /// Keeps an open file, once. False without a manager.
+    pub fn store(&mut self, inode: u64, name: &str) -> bool {
+        let Some(stored) = &mut self.stored else { return false };
+        if !stored.iter().any(|(known, of)| known == name && *of == inode) {
+            stored.push((name.to_owned(), inode));
+            self.disk.opened(inode);
+        }
+        true
+    }
+
+    pub fn unstore(&mut self, name: &str) {
+        let Some(stored) = &mut self.stored else { return };
+        let gone: Vec<_> = stored.extract_if(.., |(known, _)| known == name).collect();
+        gone.into_iter().for_each(|(_, inode)| self.let_go(inode));
+    }
+
+    fn let_go(&mut self, inode: u64) {
+        self.disk.closed(inode);
+        self.tell_if_gone(inode);
+    }
+
     // ---- watches ----
 
     pub fn watch(&mut self, id: u32, path: &Path, kind: WatchKind) -> io::Result<Watch> {
         let inode = self.disk.look_up(path)?;
+        if self.chance.strikes(FaultKind::WatchRefused) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         if kind == WatchKind::Names && !self.disk.meta(inode).directory {
             return Err(io::ErrorKind::NotADirectory.into());
         }
@@ -273,14 +346,12 @@ impl World {
                 if kind == WatchKind::ContentOnce && process.watches.remove(&watch).is_none() {
                     continue;
                 }
-                if chance.strikes(chance.faults.watch_lost) {
-                    chance.injected.watches_lost += 1;
+                if chance.strikes(FaultKind::WatchLost) {
                     continue;
                 }
                 process.last_event = process.last_event.max(*now + chance.delay());
                 let changed = Completion::Changed { watch, name: name.map(ToOwned::to_owned) };
-                if chance.strikes(chance.faults.watch_overflow) {
-                    chance.injected.overflows += 1;
+                if chance.strikes(FaultKind::WatchOverflow) {
                     process.overflow(order, (kind == WatchKind::ContentOnce).then_some(watch));
                 } else {
                     process.tell(order, changed);
@@ -309,7 +380,8 @@ impl World {
     pub fn sleep(&mut self, id: u32, wait: Duration) -> io::Result<()> {
         let now = self.now;
         let next = self.process(id)?.due.first_key_value().map(|((at, _), _)| *at);
-        let wait = next.map_or(wait, |at| at.saturating_sub(now).min(wait));
+        let alarm = self.alarm.take_if(|at| *at <= now + wait);
+        let wait = next.into_iter().chain(alarm).fold(wait, |wait, at| at.saturating_sub(now).min(wait));
         self.now += wait.max(TURN);
         if self.now - self.names_settled >= NAMES_SETTLE {
             self.names_settled = self.now;
@@ -332,7 +404,7 @@ impl World {
             let delivered = process.delivered;
             if !matches!(due, Due::Event(_)) {
                 process.delivered = delivered.max(order);
-                self.chance.injected.overtaken += u64::from(order < delivered);
+                self.chance.injected.note(FaultKind::Overtaken, u64::from(order < delivered));
             }
             out.push(self.carry_out(id, due)?);
         }
@@ -364,28 +436,38 @@ impl World {
         }
     }
 
+    /// Throws for a call that fails as a whole.
+    pub fn fail(&mut self, kind: FaultKind) -> io::Result<()> {
+        let errno = if kind == FaultKind::OpenError { libc::EMFILE } else { libc::EIO };
+        if self.chance.strikes(kind) { Err(io::Error::from_raw_os_error(errno)) } else { Ok(()) }
+    }
+
     pub fn read(&mut self, inode: u64, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let content = self.disk.content(inode, offset);
         let there = content.len().min(buf.len());
         if there == 0 {
             return Ok(0);
         }
-        if self.bad.contains(&inode) || self.chance.strikes(self.chance.faults.read_error) {
-            self.chance.injected.read_errors += 1;
+        let is_bad = self.bad.contains(&inode);
+        self.chance.injected.note(FaultKind::ReadError, u64::from(is_bad));
+        if is_bad || self.chance.strikes(FaultKind::ReadError) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         let bytes = self.chance.read_length(there);
         buf[..bytes].copy_from_slice(&content[..bytes]);
+        self.cpu += READ_COST * bytes as u32;
         Ok(bytes)
     }
 
     fn persist_or_fail(&mut self, path: &Path, data: &[u8]) -> io::Result<()> {
-        if self.chance.strikes(self.chance.faults.write_full) {
-            self.chance.injected.writes_full += 1;
+        if data.len() as u64 > self.free() {
+            self.chance.injected.note(FaultKind::WriteFull, 1);
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
-        if self.chance.strikes(self.chance.faults.persist_failure) {
-            self.chance.injected.persist_failures += 1;
+        if self.chance.strikes(FaultKind::WriteFull) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        if self.chance.strikes(FaultKind::PersistFailure) {
             if self.chance.random.coin() {
                 // The directory's fsync failed: the new content is there, for how long nobody knows.
                 let new = self.write_beside(path, data)?;

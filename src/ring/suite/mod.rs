@@ -3,6 +3,7 @@
 //! A test takes a `Stage`: a place for files and the rings that see them. Nothing here sleeps or measures time by its
 //! own clock; a wait that should not end by its timeout gets one so long that the suite would fail by it.
 
+mod keep;
 mod persist;
 mod read;
 mod wake;

@@ -115,6 +115,12 @@ impl FileCursor {
         }))
     }
 
+    /// Takes the last record back: the next step gives it again. `place` is where it begins.
+    pub fn step_back(&mut self, place: u64) {
+        debug_assert!(place >= self.chunk_offset && place <= self.chunk_offset + self.parsed as u64);
+        self.parsed = self.parsed.min(place.saturating_sub(self.chunk_offset) as usize);
+    }
+
     /// Brings back the buffer of the read under way.
     pub fn complete(&mut self, result: io::Result<usize>, buf: Vec<u8>) {
         self.pending = false;

@@ -30,18 +30,3 @@ pub(super) fn escape_param(out: &mut Vec<u8>, value: &str) {
         out.push(if byte.is_ascii_control() { b'_' } else { byte });
     }
 }
-
-/// Appends `number` in decimal.
-pub(super) fn put_decimal(out: &mut Vec<u8>, mut number: usize) {
-    let mut text = [0; 20];
-    let mut from = text.len();
-    loop {
-        from -= 1;
-        text[from] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&text[from..]);
-}

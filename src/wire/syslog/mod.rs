@@ -12,8 +12,11 @@ mod header;
 #[cfg(test)]
 mod tests;
 
-use self::header::{escape_param, printable, put_decimal};
-use super::utf8::{Text, boundary};
+use self::header::{escape_param, printable};
+use super::{
+    decimal::{digits, put_decimal},
+    utf8::{Text, boundary},
+};
 use crate::{
     limits::SYSLOG_PART_BYTES_MIN,
     model::{Framing, Level, Nanos},
@@ -235,8 +238,4 @@ fn escape_line_ends(out: &mut Vec<u8>, line: &[u8]) {
         rest = &rest[at + 1..];
     }
     Text::new(rest, usize::MAX).put(out);
-}
-
-fn digits(number: usize) -> usize {
-    number.checked_ilog10().unwrap_or(0) as usize + 1
 }

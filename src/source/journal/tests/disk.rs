@@ -84,6 +84,10 @@ fn meta(meta: &std::fs::Metadata) -> Meta {
 }
 
 impl Ring for Disk {
+    fn cpu(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     fn backend(&self) -> &'static str {
         "test"
     }
