@@ -17,10 +17,7 @@ use crate::{
     orders::Port,
     plan::{Input, JournalInput, Plan, SourcePlan, StartAt, TargetPlan},
     ring::{Now, Ring, Token},
-    source::{
-        FileCursor,
-        journal::{JournalCursor, JournalStart, Own},
-    },
+    source::journal::{JournalCursor, JournalStart, Own},
     stats::Totals,
 };
 
@@ -247,13 +244,13 @@ fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, a
         from: (!reached(at, &flow.settled())).then(|| flow.settled()),
         counts: Totals::default(),
         newest: Nanos::default(),
-        contributed: false,
+        part: None,
     }
 }
 
 fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own: &Own) -> Pass {
     let (cursor, span) = match &reader.origin {
-        Origin::File(file) => (Cursor::File(FileCursor::new(file.handle, at.offset())), Span::Bytes),
+        Origin::File(file) => (Cursor::File(file.cursor(at.offset())), Span::Bytes),
         Origin::Journal(journal) => {
             let start = match at {
                 Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),

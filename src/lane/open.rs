@@ -10,6 +10,7 @@ use super::{
     checkpoint::Content,
     identity::{Marks, marks_key},
     reader::{FileOrigin, Limit, Origin, Reader, Source, Tail},
+    vanish::Vanishing,
 };
 use crate::{
     decode::Decoder,
@@ -30,6 +31,8 @@ pub struct Begin {
     pub draining: bool,
     /// The reader whose lines go first.
     pub after: Option<u32>,
+    /// Its name with the service manager, if that has kept it.
+    pub stored: Option<String>,
 }
 
 /// A file whose head or start is still being looked for.
@@ -110,6 +113,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 return None;
             }
         };
+        Some(self.open_as(begin, handle, meta))
+    }
+
+    /// The same for a file that is open already.
+    pub(super) fn open_as(&mut self, begin: Begin, handle: Handle, meta: Meta) -> u32 {
         self.next_reader += 1;
         let reader = self.next_reader;
         // In the order in which they were found: what is to be read first is opened first.
@@ -117,7 +125,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             Opening { reader, begin, handle, meta, partial: Vec::new(), head: None, seek: None, postponed: None };
         self.unopened.push_back(opening);
         self.open_more();
-        Some(reader)
+        reader
     }
 
     /// Goes on with files whose turn to be opened has come.
@@ -235,10 +243,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         {
             self.checkpoint.rename(ReaderKey::File(known), key);
         }
-        let marks = match self.checkpoint.content(&marks_key(key, begin.source.id)) {
-            Some(Content::Reader { marks, marked }) => Marks::new(marks.clone(), *marked),
-            _ => Marks::default(),
-        };
+        let (marks, unattributed) = self.known_marks(key, begin.source.id);
         let seen = self.checkpoint.knows(&key);
         let limit = match begin.source.format {
             Format::Unstructured => None,
@@ -254,33 +259,37 @@ impl<R: Ring, P: Port> Lane<R, P> {
             draining: begin.draining,
             after: begin.after,
             head_short: head.is_short(),
+            next_head_check: Duration::ZERO,
+            vanishing: Vanishing { stored: begin.stored, ..Vanishing::default() },
         };
         let limit = limit.map(|time| Limit { time, end: meta.size });
         let sources = vec![Source::new(&begin.source, limit)];
         let mut reader = Reader::new(id, key, Origin::File(origin), sources, Position::file(start), marks);
-        reader.next_pass = 0;
+        reader.unattributed = unattributed;
         self.readers.insert(id, Box::new(reader));
         self.update_flows(id);
+        self.close_overwritten(id);
         let furthest = self.readers.get(&id).and_then(|reader| reader.flows.iter().map(|f| f.settled().offset()).max());
         if furthest.is_some_and(|furthest| furthest > meta.size) {
             self.mend_truncated(id, furthest.unwrap_or_default());
         }
     }
 
-    /// A file that is shorter than it was (`known` bytes) was truncated: what it holds now is read from its beginning.
-    pub(super) fn mend_truncated(&mut self, id: u32, known: u64) {
-        let Some(reader) = self.readers.get_mut(&id) else { return };
-        let path = reader.path();
-        let Some(file) = reader.file_mut() else { return };
-        // It has another head now, and is to be known by that.
-        file.head_short = true;
-        let size = file.size;
-        reader.unattributed += 1;
-        reader.start = Position::file(0);
-        reader.marks = Marks::default();
-        reader.marks_dirty = true;
-        reader.regroup = true;
-        self.restart_flows(id);
-        self.trouble(format!("{path}: truncated from {known} to {size} bytes; read again from its beginning"));
+    /// The size of a file without a name, as the checkpoint knows it; 0 for others.
+    pub(super) fn known_size(&self, key: ReaderKey, source: ObjectId) -> u64 {
+        match self.checkpoint.content(&marks_key(key, source)) {
+            Some(Content::Reader { size, .. }) => *size,
+            _ => 0,
+        }
+    }
+
+    /// The time marks of a reader, and what was lost of it unseen, as the checkpoint knows them.
+    pub(super) fn known_marks(&self, key: ReaderKey, source: ObjectId) -> (Marks, u64) {
+        match self.checkpoint.content(&marks_key(key, source)) {
+            Some(Content::Reader { marks, marked, unattributed, .. }) => {
+                (Marks::new(marks.clone(), *marked), *unattributed)
+            }
+            _ => Default::default(),
+        }
     }
 }

@@ -255,6 +255,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if !self.absent_is_deleted() {
             return;
         }
+        self.forget_kept();
         let gone: Vec<Key> = (self.checkpoint.slots())
             .map(|slot| slot.key)
             .filter(|key| key.source != ObjectId(0))

@@ -12,6 +12,7 @@ use super::{
     identity::{Identity, Marks, Span, Stamp},
     pool::Pool,
     target::TargetSet,
+    vanish::Vanishing,
 };
 use crate::{
     batch::Shape,
@@ -69,6 +70,10 @@ pub struct FileOrigin {
     pub after: Option<u32>,
     /// The head was shorter than a fingerprint when it was hashed.
     pub head_short: bool,
+    /// When the head is to be compared again, should the file have grown.
+    pub next_head_check: Duration,
+    /// What is done to keep it, once its name is gone.
+    pub vanishing: Vanishing,
 }
 
 /// How a file's growth is noticed.
@@ -178,8 +183,8 @@ pub struct Branch {
     /// Since the last part.
     pub counts: Totals,
     pub newest: Nanos,
-    /// It has lines in its open batch.
-    pub contributed: bool,
+    /// The number of its part of the open batch, when it has lines in it.
+    pub part: Option<u32>,
 }
 
 impl Reader {
@@ -249,7 +254,7 @@ impl Reader {
     pub fn lie_down(&mut self) {
         let Origin::File(file) = &self.origin else { return };
         for pass in self.passes.iter_mut().filter(|pass| matches!(pass.state, PassState::Idle { .. })) {
-            pass.cursor = Cursor::File(FileCursor::new(file.handle, pass.at.offset()));
+            pass.cursor = Cursor::File(file.cursor(pass.at.offset()));
             pass.identities.iter_mut().for_each(|identity| *identity = Identity::new(Span::Bytes));
         }
     }

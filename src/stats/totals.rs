@@ -13,17 +13,41 @@ pub enum DropReason {
     MaxAge = 1,
     /// The budgets for what would vanish were used up.
     Budget = 2,
+    /// The file was truncated or overwritten while they were on their way, and they came back.
+    SourceGone = 3,
+    /// The file was deleted while the target was disabled.
+    Disabled = 4,
+    /// The spool could not give them back.
+    Damaged = 5,
+    /// The target does not take lines of that time, and `tooOld` says to drop them.
+    TooOld = 6,
+    /// The target refused it, and its quarantine is full.
+    QuarantineFull = 7,
 }
 
 impl DropReason {
-    pub const COUNT: usize = 3;
-    pub const ALL: [Self; Self::COUNT] = [Self::TargetDeleted, Self::MaxAge, Self::Budget];
+    pub const COUNT: usize = 8;
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::TargetDeleted,
+        Self::MaxAge,
+        Self::Budget,
+        Self::SourceGone,
+        Self::Disabled,
+        Self::Damaged,
+        Self::TooOld,
+        Self::QuarantineFull,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TargetDeleted => "target-deleted",
             Self::MaxAge => "max-age",
             Self::Budget => "budget",
+            Self::SourceGone => "source-gone",
+            Self::Disabled => "disabled",
+            Self::Damaged => "damaged",
+            Self::TooOld => "too-old",
+            Self::QuarantineFull => "quarantine-full",
         }
     }
 }
@@ -54,6 +78,11 @@ impl Totals {
     /// Lines whose fate is known.
     pub fn settled(&self) -> u64 {
         self.filtered + self.delivered + self.refused + self.quarantined + self.dropped.iter().sum::<u64>()
+    }
+
+    /// Lines read whose fate is not known.
+    pub fn unsettled(&self) -> u64 {
+        self.read.saturating_sub(self.settled())
     }
 
     /// Adds what `other` counted.

@@ -457,16 +457,16 @@ fn a_lane_that_holds_a_copy_of_a_position_does_not_turn_it_back() {
         newest: Nanos::default(),
     };
     let mut ring = disk.ring();
-    let mut first = Checkpoint::load(&mut ring, place, 0);
+    let mut first = Checkpoint::load(&mut ring, place, 0, 2);
     first.put(key, content(10));
     first.write(&mut ring);
     ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
-    let mut other = Checkpoint::load(&mut ring, place, 1);
+    let mut other = Checkpoint::load(&mut ring, place, 1, 2);
     assert_eq!(other.content(&key), Some(&content(10)));
     other.put(Key { source: ObjectId(3), ..key }, content(1));
     other.write(&mut ring);
     first.put(key, content(20));
     first.write(&mut ring);
-    let again = Checkpoint::load(&mut ring, place, 0);
+    let again = Checkpoint::load(&mut ring, place, 0, 2);
     assert_eq!(again.content(&key), Some(&content(20)));
 }
