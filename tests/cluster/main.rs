@@ -5,7 +5,10 @@
 
 mod etcd;
 mod garbage;
+mod node;
 mod outage;
 mod peer;
+mod process;
 mod secure;
+mod storm;
 mod suite;
