@@ -170,7 +170,11 @@ fn row(noun: ListNoun, item: &Value) -> Vec<String> {
         }
         ListNoun::Collectors => {
             let lag = format!("{:.0}s", item["lagSeconds"].as_f64().unwrap_or(0.0));
-            vec![text("id"), text("lastSeen"), text("alloyStatus"), status::health(item), text("revision"), lag]
+            let revision = match text("desiredRevision") {
+                desired if desired.is_empty() || desired == text("revision") => text("revision"),
+                desired => format!("{} of {desired}", text("revision")),
+            };
+            vec![text("id"), text("lastSeen"), text("alloyStatus"), status::health(item), revision, lag]
         }
     }
 }

@@ -99,6 +99,9 @@ fn human(status: &Value, screen: &Screen) -> String {
             out.push_str(&format!("\n{next}\n"));
         }
     }
+    for warning in items(&collector["warnings"]) {
+        out.push_str(&format!("\n{}\n", screen.paint(Tone::Warning, &format!("warning: {}", text(warning)))));
+    }
     for complaint in items(&status["complaints"]) {
         let (kind, name) = (text(&complaint["kind"]), text(&complaint["name"]));
         let told = format!("complaint: {kind} {name}: {}", text(&complaint["text"]));
