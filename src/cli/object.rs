@@ -12,7 +12,7 @@ use super::{
     print,
     screen::Screen,
     status,
-    table::Table,
+    table::{Table, time},
     watch::{self, Line, View},
 };
 use crate::{
@@ -174,7 +174,7 @@ fn row(noun: ListNoun, item: &Value) -> Vec<String> {
                 desired if desired.is_empty() || desired == text("revision") => text("revision"),
                 desired => format!("{} of {desired}", text("revision")),
             };
-            vec![text("id"), text("lastSeen"), text("alloyStatus"), status::health(item), revision, lag]
+            vec![text("id"), time(&text("lastSeen")), text("alloyStatus"), status::health(item), revision, lag]
         }
     }
 }
