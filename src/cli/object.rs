@@ -28,8 +28,8 @@ pub const BASE: &str = "/api/v2/logs";
 pub fn create(noun: &ObjectNoun, wait: &Wait, access: &Access) -> Result<(), Fault> {
     let (kind, body) = document(noun)?;
     let client = access::client(access)?;
-    let reply = client.good(Method::POST, &format!("{BASE}/{}", kind.plural()), Some(&body))?;
-    next::tell(&client, access, wait, &Change::of(kind, "created", &reply))
+    let made = client.call(Method::POST, &format!("{BASE}/{}", kind.plural()), Some(&body))?;
+    next::tell(&client, access, wait, &Change::of(kind, "created", made))
 }
 
 /// # Errors
@@ -44,8 +44,8 @@ pub fn update(noun: &ObjectNoun, wait: &Wait, access: &Access) -> Result<(), Fau
         }
     }
     let client = access::client(access)?;
-    let reply = client.good(Method::PATCH, &path(Some(kind), &name), Some(&body))?;
-    next::tell(&client, access, wait, &Change::of(kind, "updated", &reply))
+    let made = client.call(Method::PATCH, &path(Some(kind), &name), Some(&body))?;
+    next::tell(&client, access, wait, &Change::of(kind, "updated", made))
 }
 
 /// # Errors

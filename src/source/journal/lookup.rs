@@ -13,9 +13,7 @@ use super::{
     span::{Io, Stop},
 };
 use crate::{
-    limits::{
-        JOURNAL_DATA_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_LOOKUP_ENTRIES_MIN, JOURNAL_LOOKUP_VALUES_MAX,
-    },
+    limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_LOOKUP_ENTRIES_MIN, JOURNAL_LOOKUP_VALUES_MAX},
     model::SourceMask,
     ring::Ring,
     wire::journal::{
@@ -202,7 +200,8 @@ impl Selectors {
     fn index(&self, passing: &[(u32, DataHead)], entries: u64) -> Option<Index> {
         let known: Vec<(u32, u64)> = passing.iter().map(|(passes, data)| (*passes, data.n_entries)).collect();
         let taken = self.cover(&known)?;
-        let data: Vec<DataHead> = passing.iter().zip(taken).filter(|(_, taken)| *taken).map(|(data, _)| data.1).collect();
+        let data: Vec<DataHead> =
+            passing.iter().zip(taken).filter(|(_, taken)| *taken).map(|(data, _)| data.1).collect();
         Index::new(&data, entries)
     }
 }

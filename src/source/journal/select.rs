@@ -151,7 +151,8 @@ impl Selectors {
                 let data = data.iter().enumerate().filter(passes(round));
                 data.fold(0u64, |sum, (_, (_, entries))| sum.saturating_add(*entries))
             };
-            let round = (0..rounds).filter(|&round| self.given[round] & source == 0).min_by_key(|&round| entries(round))?;
+            let round =
+                (0..rounds).filter(|&round| self.given[round] & source == 0).min_by_key(|&round| entries(round))?;
             data.iter().enumerate().filter(passes(round)).for_each(|(index, _)| taken[index] = true);
         }
         Some(taken)
