@@ -5,7 +5,9 @@
 //! systemd's journal writer.
 
 mod change;
+mod cut;
 mod filtered;
+mod full;
 mod interop;
 mod journal;
 mod kill;
@@ -13,6 +15,8 @@ mod line;
 mod node;
 mod outage;
 mod peer;
+mod proxy;
 mod refusal;
 mod rsyslogd;
 mod soak;
+mod stop;
