@@ -4,6 +4,7 @@
 //! peers are those of `corelane-perf` (a Loki and a syslog receiver that follow numbered lines), Debian's rsyslogd and
 //! systemd's journal writer.
 
+mod apart;
 mod change;
 mod cut;
 mod filtered;
