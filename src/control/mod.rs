@@ -76,14 +76,18 @@ pub fn start(config: &NodeConfig, board: Arc<Board>, on_plan: OnPlan) -> Result<
     let ticking = Arc::clone(&shared);
     let run = move || {
         runtime.block_on(async {
-            let following = Arc::clone(&ticking);
+            let (following, running) = (Arc::clone(&ticking), Arc::clone(&ticking));
             let follower = tokio::spawn(async move { following.registry().follow().await });
+            let store = tokio::spawn(async move { running.registry().store().run().await });
+            let closing = Arc::clone(&ticking);
             let ticker = tokio::spawn(tick(ticking, stopped.clone()));
             if let Err(error) = server::serve(doors, router, stopped).await {
                 tracing::error!("{}", Fault::io("API", &error));
             }
             ticker.abort();
             follower.abort();
+            store.abort();
+            closing.registry().store().close().await;
         });
     };
     let thread = std::thread::Builder::new()

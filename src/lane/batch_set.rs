@@ -104,9 +104,11 @@ impl BatchSet {
         open.is_full()
     }
 
-    /// Names a branch whose lines are (or will be) in the open batch.
-    pub fn contribute(&mut self, index: OpenIndex, contributor: Contributor) {
-        self.open[index as usize].contributors.push(contributor);
+    /// Names a branch whose lines are (or will be) in the open batch; gives the number of its part.
+    pub fn contribute(&mut self, index: OpenIndex, contributor: Contributor) -> u32 {
+        let contributors = &mut self.open[index as usize].contributors;
+        contributors.push(contributor);
+        contributors.len() as u32 - 1
     }
 
     /// Open batches that hold lines and are older than the linger; with `all`, every one that holds lines.
@@ -157,6 +159,7 @@ impl BatchSet {
             entries: sealing.sealed.entries,
             tenant: sealing.tenant,
             parts,
+            streams: sealing.sealed.streams,
         });
         for bit in sealing.targets.iter() {
             targets.handed_over(bit, batch.raw_bytes);

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     batch::Item,
     limits::{FRAME_BYTES_MAX, READ_RETRY, TAIL_POLL},
-    model::{Decoded, Fields, Level, Nanos, Position, Record},
+    model::{Decoded, Fields, Level, Nanos, ObjectId, Position, Record},
     orders::{Part, Port},
     plan::{MetadataField, Output, Plan},
     ring::{Now, Ring, Token},
@@ -95,7 +95,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let path = reader.path();
         let Reader { passes, flows, .. } = &mut **reader;
         let Some(pass) = passes.iter_mut().find(|pass| pass.id == pass_id) else { return };
-        for branch in pass.branches.iter_mut().filter(|branch| !branch.contributed && branch.from.is_none()) {
+        for branch in pass.branches.iter_mut().filter(|branch| branch.part.is_none() && branch.from.is_none()) {
             let counts = std::mem::take(&mut branch.counts);
             for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
                 flow.read_to(None, pass.at, &counts, branch.newest);
@@ -139,16 +139,24 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(sealing) = self.batches.seal(open) else { return };
         let mut parts = Vec::with_capacity(sealing.contributors.len());
         for Contributor { reader, pass, branch } in &sealing.contributors {
+            // What is lost of a batch is counted by the number of its part: one whose reader is gone keeps its place.
+            parts.push(Part {
+                reader: *reader,
+                source: ObjectId(0),
+                end: Position::file(0),
+                counts: Totals::default(),
+            });
+            let Some(part) = parts.last_mut() else { continue };
             let Some(found) = self.readers.get_mut(reader) else { continue };
             let Reader { passes, flows, .. } = &mut **found;
             let Some(pass) = passes.iter_mut().find(|candidate| candidate.id == *pass) else { continue };
             let Some(branch) = pass.branches.get_mut(*branch as usize) else { continue };
-            branch.contributed = false;
+            branch.part = None;
             let counts = std::mem::take(&mut branch.counts);
             for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
                 flow.read_to(Some(sealing.id), pass.at, &counts, branch.newest);
             }
-            parts.push(Part { reader: *reader, source: branch.id, end: pass.at, counts });
+            *part = Part { reader: *reader, source: branch.id, end: pass.at, counts };
         }
         self.batches.post(sealing, parts, &mut self.targets);
     }
@@ -328,8 +336,11 @@ fn share<R: Ring>(
             has_metadata = true;
         }
         let hint = &record.hint;
+        let contributor = Contributor { reader, pass, branch: number as u32 };
+        let part = *branch.part.get_or_insert_with(|| hands.batches.contribute(branch.open, contributor));
         let item = Item {
             stream,
+            part,
             labels: hands.streams.labels(stream),
             level: decoded.level,
             time,
@@ -340,10 +351,6 @@ fn share<R: Ring>(
             procid: hint.pid,
         };
         full |= hands.batches.append(branch.open, &item, mono);
-        if !branch.contributed {
-            branch.contributed = true;
-            hands.batches.contribute(branch.open, Contributor { reader, pass, branch: number as u32 });
-        }
     }
     full
 }

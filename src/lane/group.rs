@@ -244,7 +244,7 @@ fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, a
         from: (!reached(at, &flow.settled())).then(|| flow.settled()),
         counts: Totals::default(),
         newest: Nanos::default(),
-        contributed: false,
+        part: None,
     }
 }
 

@@ -183,8 +183,8 @@ pub struct Branch {
     /// Since the last part.
     pub counts: Totals,
     pub newest: Nanos,
-    /// It has lines in its open batch.
-    pub contributed: bool,
+    /// The number of its part of the open batch, when it has lines in it.
+    pub part: Option<u32>,
 }
 
 impl Reader {

@@ -84,6 +84,14 @@ Examples:
   corelane rollback 1 --dry-run
   corelane rollback 1";
 
+pub const CLUSTER_KEY: &str = "\
+Examples:
+  corelane cluster-key new --file=cluster.key
+  corelane cluster-key add --file=cluster.key
+  corelane cluster-key turn --file=cluster.key
+
+The file goes onto every node by a way of your own, before anything that needs it.";
+
 pub const COMPLETIONS: &str = "\
 Examples:
   corelane completions bash > corelane.bash

@@ -166,6 +166,12 @@ pub enum Verb {
     /// Make a new revision that equals an old one
     #[command(after_help = example::ROLLBACK)]
     Rollback(RollbackFlags),
+    /// The key that seals secrets of a cluster
+    #[command(after_help = example::CLUSTER_KEY)]
+    ClusterKey {
+        #[command(subcommand)]
+        noun: ClusterKeyNoun,
+    },
     /// Print a completion script
     #[command(after_help = example::COMPLETIONS)]
     Completions { shell: clap_complete::Shell },
@@ -275,6 +281,26 @@ pub struct JwtFlags {
     /// That key, in PEM [default: this node's]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClusterKeyNoun {
+    /// Make a new one; the same file goes onto every node
+    New {
+        /// Where it goes, readable by its owner only; nothing is overwritten [default: printed]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Begin to replace it: add a second key, which opens but does not seal yet
+    Add {
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Go on when every node has both: the added key seals from now on, the old one still opens
+    Turn {
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// Objects with their fields.

@@ -10,8 +10,8 @@ use crate::{
     config::document::{Object, TargetDocument, check_name, target::Amount},
     limits,
     plan::{
-        Auth, ConsolePlan, Framing, LokiPlan, Output, Protocol, Route, Secret, SyslogPlan, TargetKind, TargetPlan,
-        TlsBundle,
+        Auth, ConsolePlan, Framing, LokiLimits, LokiPlan, Output, Protocol, Route, Secret, SyslogPlan, TargetKind,
+        TargetPlan, TlsBundle, TooOld,
     },
 };
 
@@ -89,6 +89,7 @@ pub fn compile(object: &Object, bundles: &Bundles, findings: &mut Findings<'_>) 
         min_level: source::level(document.min_level.as_deref()),
         output: if document.output.as_deref() == Some("message") { Output::Message } else { Output::Line },
         queue_bytes,
+        max_age: None,
     })
 }
 
@@ -139,6 +140,8 @@ fn loki(document: &TargetDocument, tls: Option<Arc<TlsBundle>>, findings: &mut F
         tenant: document.tenant.clone(),
         headers,
         timeout,
+        too_old: TooOld::default(),
+        limits: LokiLimits::default(),
     })
 }
 

@@ -118,7 +118,7 @@ pub async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next
 async fn perform(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match body::read(body).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(bytes) => answer::in_shape(next.run(Request::from_parts(parts, Body::from(bytes))).await),
         Err(fault) => Refused::from(fault).into_response(),
     }
 }

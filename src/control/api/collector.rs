@@ -1,8 +1,8 @@
 //! The collector object: a node as clients in the field know it, with ours on top.
 //!
 //! The names `alloyStatus` and `remotecfgStatus` are kept so that existing clients go on working; here they mean the
-//! collector and its configuration feed. 64-bit integers are texts, as protobuf-JSON has them. Of this node all is known
-//! live; of the others what they last told through the store, and that is believed only as long as they are heard of.
+//! collector and its configuration feed. 64-bit integers are texts, as protobuf-JSON has them. Of this node all is
+//! known live; of the others what they last told through the store, believed only as long as they are heard of.
 
 use std::{sync::Arc, time::Duration};
 

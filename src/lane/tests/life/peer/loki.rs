@@ -16,7 +16,7 @@ use crate::{
     orders::{Batch, Outcome, Refusal},
     target::{
         Backoff,
-        loki::{Answer, judge},
+        loki::{Answer, Meaning},
     },
 };
 
@@ -146,14 +146,17 @@ impl Loki {
                     self.state = State::Answering { at: room.now + wait, answer };
                 }
                 State::Answering { answer, .. } => {
-                    let answer = answer.take().map(|(status, body)| judge(status, None, body.as_bytes()));
+                    let answer = answer.take().map(|(status, body)| (status, Answer::of(status, None, body.as_bytes())));
                     let outcome = match answer {
-                        Some(Answer::Acked) => Outcome::Acked,
-                        Some(Answer::Refused { entries, reason }) => {
-                            let entries = entries.map_or(batch.entries, |some| some.min(batch.entries));
+                        Some((204, _)) => Outcome::Acked,
+                        Some((400 | 413, Answer { meaning, reason })) => {
+                            let entries = match meaning {
+                                Meaning::Entries(told) => (told.ignored as u32).min(batch.entries),
+                                _ => batch.entries,
+                            };
                             Outcome::Refused(Refusal { entries, reason })
                         }
-                        Some(Answer::Retry { .. }) | None => {
+                        _ => {
                             let until = room.now + self.backoff.pause();
                             self.state = State::Paused { until };
                             continue;
@@ -270,7 +273,7 @@ fn refuse_some(batch: &Batch, room: &mut Room<'_>, latency: Duration) -> (Option
         return (Some((204, String::new())), latency);
     }
     let body = format!(
-        "entry with timestamp 2026-01-01 ignored, reason: 'entry too far behind',\nuser 'fake', \
+        "entry with timestamp 2026-01-01 00:00:00 +0000 UTC ignored, reason: 'entry too far behind',\nuser 'fake', \
          total ignored: {} out of {all} for stream: {text}",
         bad.len()
     );
