@@ -1,8 +1,10 @@
 //! The production lane in the simulated world: told lives first, then lives from a seed.
 
 mod gone;
+mod lanes;
 mod life;
 mod review;
+mod spool;
 mod world;
 
 use std::time::Duration;
