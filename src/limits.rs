@@ -29,7 +29,7 @@ pub const GLOB_DIRECTORIES_MAX: usize = 4096;
 /// Sources that can share one journal directory: the width of a `SourceMask`.
 pub const JOURNAL_SOURCES_MAX: usize = 128;
 /// Window of a journal reader, in bytes. 128 KiB measured best.
-pub const JOURNAL_WINDOW_BYTES: usize = 128 * KIB;
+pub const JOURNAL_WINDOW_BYTES: usize = 1024 * KIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 /// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
@@ -76,6 +76,8 @@ pub const TAIL_POLL: Duration = Duration::from_millis(50);
 pub const TAIL_IDLE: Duration = Duration::from_secs(5);
 /// How often the globs are matched anew when no directory event says so earlier.
 pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(10);
+/// Looks in a row in which something could not be looked at, before what was not found counts as gone.
+pub const UNSURE_LOOKS_MAX: u32 = 6;
 
 // ---- the ring --------------------------------------------------------------------------------------------------
 
@@ -292,6 +294,10 @@ pub const OBJECT_FILE_BYTES_MAX: usize = MIB;
 pub const OBJECT_FILES_MAX: usize = 1024;
 /// Connections the API holds at once.
 pub const API_CONNECTIONS_MAX: usize = 256;
+/// Bytes of a refused request's body that are read and thrown away, so that its sender gets to see the answer.
+pub const REQUEST_DISCARD_BYTES_MAX: usize = 8 * MIB;
+/// How long that may take.
+pub const REQUEST_DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections the API holds from one address at once (of IPv6, from one /64); more are closed at once.
 pub const API_CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Connections the API's unix socket holds at once.
@@ -324,12 +330,8 @@ pub const ACCESS_LINES_BURST: u32 = 500;
 pub const ACCESS_PATH_CHARS_MAX: usize = 300;
 /// Objects and lists within each other in a request body.
 pub const JSON_DEPTH_MAX: usize = 32;
-/// How often the API's certificate and key files are looked at for changes.
-pub const CERTIFICATE_POLL: Duration = Duration::from_secs(1);
 /// A certificate in use is warned about so many days before its end, again each time a smaller number is reached.
 pub const EXPIRY_WARNING_DAYS: [i64; 3] = [30, 7, 1];
-/// How often certificates in use are held against the clock.
-pub const EXPIRY_POLL: Duration = Duration::from_secs(60);
 /// Largest bearer token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * KIB;
 /// Revisions kept as history.
@@ -340,11 +342,40 @@ pub const CHANGE_OBJECTS_MAX: usize = 120;
 pub const CHANGE_BYTES_MAX: usize = MIB;
 /// A change is judged and tried so often when others come first.
 pub const CHANGE_TRIES: usize = 8;
+/// Members of etcd a node may be told of.
+pub const ETCD_ENDPOINTS_MAX: usize = 16;
+/// A connection to a member of etcd not made in so long is given up.
+pub const ETCD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A request to etcd unanswered for so long is made to the next member.
+pub const ETCD_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// A change that etcd did not confirm is asked after for so long before it is reported as unknown.
+pub const ETCD_CHANGE_TIMEOUT: Duration = Duration::from_secs(12);
+/// How often a silent watch is asked whether it lives; one that does not answer until the next time is given up.
+pub const ETCD_PROBE_INTERVAL: Duration = Duration::from_secs(3);
+/// How often all objects are read although the watch says nothing changed.
+pub const ETCD_RECONCILE_INTERVAL: Duration = Duration::from_secs(240);
+/// First and longest pause between two tries at etcd.
+pub const ETCD_BACKOFF_MIN: Duration = Duration::from_millis(100);
+pub const ETCD_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long a change waits for the watch to bring it before it is read.
+pub const ETCD_ECHO_TIMEOUT: Duration = Duration::from_millis(500);
+/// What another hand changed in etcd is noted in the history after about so long.
+pub const ETCD_ADOPT_AFTER: Duration = Duration::from_secs(1);
+/// Largest transaction sent to etcd, in bytes: below its default of 1.5 MiB for a request.
+pub const ETCD_REQUEST_BYTES_MAX: usize = 1400 * KIB;
+/// A node writes its collector object at most this often.
+pub const COLLECTOR_INTERVAL: Duration = Duration::from_secs(30);
+/// The last good objects are written to disk at most this often.
+pub const KEEP_INTERVAL: Duration = Duration::from_millis(200);
+/// Keys in a cluster key file: one, and another while keys are rotated.
+pub const CLUSTER_KEYS_MAX: usize = 2;
+/// Largest cluster key or password file, in bytes.
+pub const SECRET_FILE_BYTES_MAX: usize = 4 * KIB;
 /// A node that was not heard of for so long is not alive, in seconds.
 pub const ALIVE_SECONDS: u64 = 20;
 /// Largest collector object a node writes for the others, in bytes.
 pub const COLLECTOR_BYTES_MAX: usize = 2 * KIB;
-/// How often `conf.d` is looked at for changes.
+/// How often `conf.d`, token keys and the API's certificate are looked at for changes.
 pub const OBJECTS_POLL: Duration = Duration::from_secs(1);
 /// What an appliance takes before any target's queue, in bytes: chunks, windows, caches, the plan and the API.
 pub const MEMORY_POOLS_BYTES: usize = 64 * MIB;
@@ -366,6 +397,12 @@ pub const JWKS_BYTES_MAX: usize = 256 * KIB;
 pub const STORE_BYTES_MAX: usize = 64 * MIB;
 /// The deltas of a collector are counted over the last one to two of these.
 pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
+/// How often a node tells the others how it is; the store writes it less often.
+pub const COLLECTOR_BEAT: Duration = Duration::from_secs(10);
+/// A collector that is alive and whose last word is older is STALE.
+pub const COLLECTOR_STALE: Duration = Duration::from_secs(120);
+/// Characters of one message in what a node tells the others of itself.
+pub const COLLECTOR_MESSAGE_CHARS_MAX: usize = 200;
 /// A lane whose last report is older counts as standing still.
 pub const REPORT_STALE: Duration = Duration::from_secs(10);
 /// A flow further behind than this is not healthy, in seconds.

@@ -179,11 +179,13 @@ fn listen(addr: SocketAddr, recv_buffer: Option<u32>) -> io::Result<TcpListener>
 
 fn bound(addr: SocketAddr, recv_buffer: Option<u32>) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
     if let Some(bytes) = recv_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
+    // A port the kernel chooses must be nobody else's: one that allows others beside it could be put beside another.
+    socket.set_reuseaddr(addr.port() != 0)?;
     socket.bind(addr)?;
+    socket.set_reuseaddr(true)?;
     Ok(socket)
 }
 

@@ -1,9 +1,10 @@
 //! Finding the API: by flags where they are given, else what the node says of itself.
 //!
 //! A running node leaves `endpoint.json` in its state directory and in `/run/corelane`: address, certificate, token
-//! file. Only who may read these (root, as a rule) needs no flags.
+//! file. Only who may read these (root, as a rule) needs no flags. Others of the group `corelane` come by the node's unix
+//! socket, which is read only; who gave a token means to use it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
     client::{Client, Trust},
@@ -25,13 +26,19 @@ pub fn client(access: &Access) -> Result<Client, Fault> {
     match (&access.endpoint, local) {
         (None, Ok(local)) => {
             let token = match given {
-                Some(token) => token,
+                Some(token) => Ok(token),
                 None => keys::read_text(&local.token_file)
-                    .map_err(|fault| fault.way_out("run as root, or give a token with -J or CORELANE_JWT"))?,
+                    .map_err(|fault| fault.way_out("run as root, or give a token with -J or CORELANE_JWT")),
             };
-            Client::new(&local.endpoint, &Trust::Pinned(local.certificate_pem), Some(token))
+            match (token, socket(access)) {
+                (Err(_), Some(socket)) => Ok(Client::unix(socket)),
+                (token, _) => Client::new(&local.endpoint, &Trust::Pinned(local.certificate_pem), Some(token?)),
+            }
         }
-        (None, Err(fault)) => Err(fault),
+        (None, Err(fault)) => match socket(access).filter(|_| given.is_none()) {
+            Some(socket) => Ok(Client::unix(socket)),
+            None => Err(fault),
+        },
         (Some(endpoint), local) => {
             let own = local.ok().filter(|local| same_endpoint(&local.endpoint, endpoint));
             let trust = match (&access.endpoint_ca, &own) {
@@ -46,6 +53,11 @@ pub fn client(access: &Access) -> Result<Client, Fault> {
             Client::new(endpoint, &trust, token)
         }
     }
+}
+
+/// The node's unix socket, if there is one.
+fn socket(access: &Access) -> Option<PathBuf> {
+    keys::socket_candidates(access.state_dir.as_deref()).into_iter().find(|path| path.exists())
 }
 
 fn same_endpoint(own: &str, given: &str) -> bool {

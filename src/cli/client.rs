@@ -3,15 +3,19 @@
 //! On the node itself the certificate is pinned by its bytes, which is stronger than any name check and needs no
 //! authority; elsewhere the system's roots or a CA file decide.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
 use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs},
@@ -36,11 +40,20 @@ pub enum Trust {
 
 /// Where the API is and how to speak to it.
 pub struct Client {
-    host: String,
-    port: u16,
-    connector: TlsConnector,
+    way: Way,
     token: Option<String>,
     timeout: Duration,
+}
+
+/// How the API is reached.
+enum Way {
+    Tls {
+        host: String,
+        port: u16,
+        connector: TlsConnector,
+    },
+    /// The node's own socket: no token, read only.
+    Unix(PathBuf),
 }
 
 /// An answer that came.
@@ -61,7 +74,12 @@ impl Client {
         };
         let (host, port) = address::host_port(authority.trim_end_matches('/'), 8443).map_err(wrong)?;
         let connector = TlsConnector::from(Arc::new(tls(trust)?));
-        Ok(Self { host, port, connector, token, timeout: limits::CLIENT_TIMEOUT })
+        Ok(Self { way: Way::Tls { host, port, connector }, token, timeout: limits::CLIENT_TIMEOUT })
+    }
+
+    /// By the unix socket of a node: no token, read only.
+    pub fn unix(path: PathBuf) -> Self {
+        Self { way: Way::Unix(path), token: None, timeout: limits::CLIENT_TIMEOUT }
     }
 
     /// The same with another limit for an answer.
@@ -120,19 +138,39 @@ impl Client {
         body: Option<&Value>,
         if_match: Option<&str>,
     ) -> Result<Reply, Fault> {
-        let failed = |error: hyper::Error| self.unavailable(format!("the connection broke: {error}"));
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| {
-            self.unavailable(Fault::io("", &error).to_string()).way_out("is `corelane run` running?")
-        })?;
-        let name = ServerName::try_from(self.host.clone())
-            .map_err(|_| self.unavailable("its host is no name TLS can check".to_owned()))?;
-        let stream = self.connector.connect(name, stream).await.map_err(|error| {
-            self.unavailable(format!("TLS failed: {error}")).way_out("give its authority by --endpoint-ca")
-        })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(failed)?;
-        let connection = tokio::spawn(connection);
         let request = self.request(method, path, body, if_match)?;
+        match &self.way {
+            Way::Tls { host, port, connector } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| {
+                    self.unavailable(Fault::io("", &error).to_string()).way_out("is `corelane run` running?")
+                })?;
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_| self.unavailable("its host is no name TLS can check".to_owned()))?;
+                let stream = connector.connect(name, stream).await.map_err(|error| {
+                    self.unavailable(format!("TLS failed: {error}")).way_out("give its authority by --endpoint-ca")
+                })?;
+                self.converse(stream, request).await
+            }
+            Way::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| {
+                    let way_out = match error.kind() {
+                        ErrorKind::PermissionDenied => "be a member of the group corelane, or give a token with -J",
+                        _ => "is `corelane run` running?",
+                    };
+                    self.unavailable(Fault::io("", &error).to_string()).way_out(way_out)
+                })?;
+                self.converse(stream, request).await
+            }
+        }
+    }
+
+    async fn converse<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Reply, Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let failed = |error: hyper::Error| self.unavailable(format!("the connection broke: {error}"));
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(failed)?;
         let status = response.status().as_u16();
         let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
@@ -141,6 +179,10 @@ impl Client {
         connection.abort();
         let body = serde_json::from_slice(&bytes)
             .map_err(|_| self.unavailable(format!("its answer ({status}) is not JSON; is this a corelane?")))?;
+        if status == 403 && matches!(self.way, Way::Unix(_)) {
+            return Err(Fault::new(Kind::Forbidden, "", "the unix socket is read only")
+                .way_out("run as root, or give a token with -J or CORELANE_JWT"));
+        }
         Ok(Reply { status, etag, body })
     }
 
@@ -151,11 +193,10 @@ impl Client {
         body: Option<&Value>,
         if_match: Option<&str>,
     ) -> Result<Request<Full<Bytes>>, Fault> {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, format!("{host}:{}", self.port))
+            .header(header::HOST, self.authority())
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -170,9 +211,20 @@ impl Client {
             .map_err(|_| Fault::new(Kind::Usage, "-J", "the token is not one, or the name is"))
     }
 
+    fn authority(&self) -> String {
+        match &self.way {
+            Way::Tls { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
+            Way::Tls { host, port, .. } => format!("{host}:{port}"),
+            Way::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
     fn unavailable(&self, cause: String) -> Fault {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        Fault::new(Kind::Unavailable, format!("https://{host}:{}", self.port), cause)
+        let place = match &self.way {
+            Way::Tls { .. } => format!("https://{}", self.authority()),
+            Way::Unix(path) => path.display().to_string(),
+        };
+        Fault::new(Kind::Unavailable, place, cause)
     }
 }
 

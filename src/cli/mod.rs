@@ -6,14 +6,18 @@
 pub mod access;
 pub mod check;
 pub mod client;
+pub mod cluster_key;
 pub mod completion;
+pub mod diff;
 pub mod document;
 pub mod environment;
 pub mod grammar;
 pub mod inspect;
+pub mod manifest;
 pub mod next;
 pub mod object;
 pub mod print;
+pub mod revision;
 pub mod run;
 pub mod screen;
 pub mod status;
@@ -104,6 +108,12 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::List { noun, watch } => object::list(noun, &watch, access)?,
         Verb::Get { noun, watch } => object::get(&noun, &watch, access)?,
         Verb::Delete { noun, wait } => object::delete(&noun, &wait, access)?,
+        Verb::Apply(flags) => return revision::apply(&flags, access),
+        Verb::Diff(flags) => return Ok(revision::diff(&flags, access)),
+        Verb::Export(flags) => revision::export(&flags, access)?,
+        Verb::History(flags) => revision::history(&flags, access)?,
+        Verb::Rollback(flags) => revision::rollback(&flags, access)?,
+        Verb::ClusterKey { noun } => cluster_key::perform(&noun)?,
         Verb::Completions { shell } => print::out(&completion::script(shell)?)?,
         Verb::Man { directory } => man(directory.as_deref())?,
     }

@@ -12,5 +12,5 @@ pub mod objects;
 
 pub use compile::{Site, compile};
 pub use document::{Document, Kind, Object, Origin, Reading, Refusal};
-pub use node::{Backend, NodeConfig};
+pub use node::{Backend, EtcdConfig, NodeConfig, StoreKind};
 pub use objects::ObjectDirectory;

@@ -4,6 +4,10 @@
 //! the cluster are not mixed up. Every key is known by name; an unknown one is refused, and all faults are told at
 //! once.
 
+mod etcd;
+
+pub use etcd::{EtcdConfig, StoreKind};
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -21,7 +25,9 @@ use crate::{fault::Fault, limits};
 /// Where the file is looked for when no flag says otherwise. It may be missing: every key has a default.
 pub const CONFIG_FILE: &str = "/etc/corelane/corelane.toml";
 pub const STATE_DIR: &str = "/var/lib/corelane";
-const KEYS: [&str; 12] = [
+/// Where the cluster key of a node lies that shares its objects with others.
+pub const CLUSTER_KEY_FILE: &str = "/etc/corelane/cluster.key";
+const KEYS: [&str; 20] = [
     "node",
     "cluster",
     "listen",
@@ -34,6 +40,14 @@ const KEYS: [&str; 12] = [
     "tls_cert",
     "tls_key",
     "jwt_keys",
+    "store",
+    "etcd_endpoints",
+    "etcd_ca",
+    "etcd_cert",
+    "etcd_key",
+    "etcd_user",
+    "etcd_password_file",
+    "cluster_key",
 ];
 
 /// Which way a lane talks to the kernel.
@@ -97,6 +111,12 @@ pub struct NodeConfig {
     /// A directory of public keys that sign tokens, one PEM file a key, named by its `kid` with `_` for `:`. Default:
     /// none; the generated key of `system:root` is always taken besides.
     pub jwt_keys: Option<PathBuf>,
+    /// Where objects are kept. Default `embedded`: in the state directory.
+    pub store: StoreKind,
+    pub etcd: EtcdConfig,
+    /// The file of the keys that seal secrets, the same on every node of the cluster. Default: with the embedded store
+    /// one that is generated, with etcd `CLUSTER_KEY_FILE`.
+    pub cluster_key: Option<PathBuf>,
     /// Started by `run --dev`: everything is made up and temporary.
     pub dev: bool,
 }
@@ -131,6 +151,9 @@ impl NodeConfig {
             tls_cert: None,
             tls_key: None,
             jwt_keys: None,
+            store: StoreKind::Embedded,
+            etcd: EtcdConfig::default(),
+            cluster_key: None,
             dev: false,
         }
     }
@@ -208,6 +231,18 @@ impl NodeConfig {
             "tls_cert" => self.tls_cert = Some(path(key, value)?),
             "tls_key" => self.tls_key = Some(path(key, value)?),
             "jwt_keys" => self.jwt_keys = Some(path(key, value)?),
+            "store" => {
+                let word = string(key, value)?;
+                self.store = StoreKind::parse(&word)
+                    .ok_or_else(|| format!("`store` {word:?} is not one of embedded and etcd"))?;
+            }
+            "etcd_endpoints" => self.etcd.endpoints = etcd::endpoints(key, value)?,
+            "etcd_ca" => self.etcd.ca = Some(path(key, value)?),
+            "etcd_cert" => self.etcd.cert = Some(path(key, value)?),
+            "etcd_key" => self.etcd.key = Some(path(key, value)?),
+            "etcd_user" => self.etcd.user = Some(string(key, value)?),
+            "etcd_password_file" => self.etcd.password_file = Some(path(key, value)?),
+            "cluster_key" => self.cluster_key = Some(path(key, value)?),
             _ => return Err(format!("unknown key `{key}`{}", spelling::did_you_mean(key, KEYS))),
         }
         Ok(())
@@ -237,6 +272,7 @@ impl NodeConfig {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(Fault::invalid("tls_cert, tls_key", "one is given without the other").way_out("give both"));
         }
+        self.etcd.check(self.store)?;
         if let Some(most) = self.memory_max
             && most < limits::MEMORY_POOLS_BYTES
         {
@@ -308,6 +344,14 @@ mod tests {
             tls_cert = "/c.pem"
             tls_key = "/k.pem"
             jwt_keys = "/j"
+            store = "etcd"
+            etcd_endpoints = ["https://e:2379"]
+            etcd_ca = "/a.pem"
+            etcd_cert = "/e.pem"
+            etcd_key = "/f.pem"
+            etcd_user = "u"
+            etcd_password_file = "/p"
+            cluster_key = "/q"
         "#;
         let config = NodeConfig::parse(text, "x").unwrap();
         assert_eq!(KEYS.len(), text.matches(" = ").count(), "the test has every key");

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod keys;
 pub mod registry;
+pub mod seal;
 pub mod store;
 pub mod token;
 
@@ -75,14 +76,18 @@ pub fn start(config: &NodeConfig, board: Arc<Board>, on_plan: OnPlan) -> Result<
     let ticking = Arc::clone(&shared);
     let run = move || {
         runtime.block_on(async {
-            let following = Arc::clone(&ticking);
+            let (following, running) = (Arc::clone(&ticking), Arc::clone(&ticking));
             let follower = tokio::spawn(async move { following.registry().follow().await });
+            let store = tokio::spawn(async move { running.registry().store().run().await });
+            let closing = Arc::clone(&ticking);
             let ticker = tokio::spawn(tick(ticking, stopped.clone()));
             if let Err(error) = server::serve(doors, router, stopped).await {
                 tracing::error!("{}", Fault::io("API", &error));
             }
             ticker.abort();
             follower.abort();
+            store.abort();
+            closing.registry().store().close().await;
         });
     };
     let thread = std::thread::Builder::new()
@@ -113,13 +118,24 @@ impl Control {
     }
 }
 
-/// Looks about once a second, until told to stop.
+/// Looks about once a second, and tells the other nodes now and then, until told to stop.
 async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(limits::OBJECTS_POLL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let telling = Arc::clone(&shared);
+    let mut beats = tokio::time::interval(limits::COLLECTOR_BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // On its own: a store that does not answer must not stop the looking.
+    let mut beating = Box::pin(async move {
+        loop {
+            beats.tick().await;
+            telling.beat().await;
+        }
+    });
     loop {
         tokio::select! {
             _ = interval.tick() => shared.tick(),
+            () = &mut beating => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }

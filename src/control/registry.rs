@@ -8,6 +8,7 @@
 mod edit;
 mod known;
 mod view;
+pub mod whole;
 
 pub use self::{
     edit::{Edit, IfMatch},
@@ -193,6 +194,13 @@ impl Registry {
         }
     }
 
+    /// Looks at everything that may have changed outside: the key of the store, the objects directory.
+    pub fn refresh(&self) {
+        self.store.refresh();
+        self.catch_up();
+        self.poll_directory();
+    }
+
     /// Looks at the objects directory; true when a new plan came of it.
     pub fn poll_directory(&self) -> bool {
         let known = &mut *self.known();
@@ -269,6 +277,7 @@ impl Registry {
         for complaint in plan.complaints.iter().filter(|complaint| !known.plan.complaints.contains(complaint)) {
             tracing::warn!("{} {}: {}", complaint.kind, complaint.name, complaint.text);
         }
+        self.store.keep_good(&plan.complaints);
         known.plan = Arc::new(plan);
         (self.on_plan)(Arc::clone(&known.plan));
     }

@@ -50,13 +50,14 @@ struct Hands<'a, R> {
     now: Now,
     /// Records of a later time must wait for other readers.
     horizon: Nanos,
-    budget: &'a mut usize,
+    /// Bytes left; the last record may reach beyond.
+    budget: &'a mut i64,
 }
 
 impl<R: Ring, P: Port> Lane<R, P> {
     /// Carries records of one pass until `given` bytes are used up, no later than event time `horizon`.
     pub(super) fn carry_pass(&mut self, id: u32, pass_id: u32, given: usize, horizon: Nanos) {
-        let mut budget = given;
+        let mut budget = given as i64;
         let ended = loop {
             let Some(reader) = self.readers.get_mut(&id) else { return };
             let Some(at) = reader.passes.iter().position(|pass| pass.id == pass_id) else { return };
@@ -81,7 +82,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 ended => break ended,
             }
         };
-        self.carried_bytes += (given - budget) as u64;
+        self.carried_bytes += u64::try_from(given as i64 - budget).unwrap_or_default();
         self.pass_ended(id, pass_id, &ended);
         self.merge(id, pass_id);
     }
@@ -163,7 +164,7 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
         Origin::Journal(_) => &[],
     };
     loop {
-        if *hands.budget == 0 {
+        if *hands.budget <= 0 {
             return Carried::Budget;
         }
         let record = match step(cursor, hands.ring, *token, hands.pool) {
@@ -178,7 +179,7 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
             }
             Err(error) => return Carried::Failed(error),
         };
-        *hands.budget = hands.budget.saturating_sub(record.frame.len() + 1);
+        *hands.budget -= record.frame.len() as i64 + 1;
         let mut full = false;
         let mut ahead = None;
         let mut mask = record.sources;

@@ -7,6 +7,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,14 +21,14 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    limits::{DISCOVERY_INTERVAL, READERS_MAX, TAIL_POLL},
+    limits::{DISCOVERY_INTERVAL, READERS_MAX, TAIL_POLL, UNSURE_LOOKS_MAX},
     model::{Nanos, ObjectId, ReaderKey},
     orders::Port,
     plan::{FileInput, Input, SourcePlan, StartAt},
     ring::{Meta, Ring, Watch, WatchKind},
     source::file::{
-        Found, discover,
-        discovery::{is_compressed, is_rotation_of},
+        Found, Walk, discover,
+        discovery::{is_compressed, is_rotation_of, may_pass},
     },
 };
 
@@ -40,6 +41,9 @@ pub struct Discovery {
     /// Sources this lane has looked for before.
     seen: BTreeSet<ObjectId>,
     told: BTreeSet<String>,
+    /// Something could not be looked at in the look under way, and in how many looks of a source in a row.
+    unsure: bool,
+    unsure_looks: BTreeMap<ObjectId, u32>,
     /// When each source was last looked for with nothing left to open.
     looked: BTreeMap<ObjectId, Nanos>,
 }
@@ -51,6 +55,19 @@ impl Discovery {
     /// Something changed: look at the next turn that may.
     pub fn soon(&mut self) {
         self.soon = true;
+    }
+
+    /// A file could not be looked at: no conclusions from what was not found.
+    pub fn failed(&mut self, error: &io::Error) {
+        self.unsure |= may_pass(error);
+    }
+
+    /// Whether what a look of `source` did not find is not there. A place that stays unreadable does not keep the rest
+    /// waiting for ever.
+    fn is_sure(&mut self, source: ObjectId) -> bool {
+        let looks = self.unsure_looks.entry(source).or_default();
+        *looks = if self.unsure { *looks + 1 } else { 0 };
+        *looks == 0 || *looks > UNSURE_LOOKS_MAX
     }
 
     /// When the next look is due.
@@ -86,52 +103,50 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// Looks for the files of one source; returns the directories to watch.
     fn discover_source(&mut self, source: &Arc<SourcePlan>, input: &FileInput) -> Vec<PathBuf> {
-        let walk = discover(&mut self.ring, input);
-        for trouble in walk.troubles {
+        let mut walk = discover(&mut self.ring, input);
+        for trouble in std::mem::take(&mut walk.troubles) {
             if self.discovery.told.insert(trouble.clone()) {
                 self.trouble(format!("source {}: {trouble}", source.name));
             }
         }
-        let first_look = self.discovery.seen.insert(source.id);
+        self.discovery.unsure = walk.unsure;
+        let first_look = !self.discovery.seen.contains(&source.id);
         let start = if first_look && !self.is_remembered(source.id) { source.start_at } else { StartAt::Beginning };
-        self.note_moves(source.id, input, &walk.found);
+        self.note_moves(source.id, input, &walk);
         self.open_kept(source, input);
         self.open_rotated(source, input, &walk.directories, &walk.found);
-        if first_look {
-            self.miss(source, &walk.directories, &walk.found);
-            self.miss_spooled(source);
-        }
-        for found in walk.found {
-            if !self.is_open(source.id, &found.meta) {
-                let after = self.latest_rotation_of(source.id, &found.path);
-                self.open(Begin {
-                    source: Arc::clone(source),
-                    path: found.path,
-                    start,
-                    draining: false,
-                    after,
-                    stored: None,
-                });
+        for Found { path, meta } in &walk.found {
+            if !self.is_open(source.id, meta) {
+                let (path, after) = (path.clone(), self.latest_rotation_of(source.id, path));
+                let source = Arc::clone(source);
+                self.open(Begin { source, path, start, draining: false, after, stored: None });
             }
         }
-        self.remember_look(source.id);
+        if self.discovery.is_sure(source.id) {
+            self.discovery.seen.insert(source.id);
+            if first_look {
+                self.miss(source, &walk.directories, &walk.found);
+                self.miss_spooled(source);
+            }
+            self.remember_look(source.id);
+        }
         walk.directories
     }
 
     /// Notes which readers of a source stand at which path now. What stands at none is draining from now on; what the
     /// source no longer asks for is let go.
-    fn note_moves(&mut self, source: ObjectId, input: &FileInput, found: &[Found]) {
+    fn note_moves(&mut self, source: ObjectId, input: &FileInput, walk: &Walk) {
         let (mut left, mut unasked) = (Vec::new(), Vec::new());
         for reader in self.readers.values_mut().filter(|reader| is_of(reader, source)) {
             let (id, inode) = (reader.id, inode_of(reader));
             let Some(file) = reader.file_mut() else { continue };
-            match found.iter().find(|found| Some((found.meta.device, found.meta.inode)) == inode) {
+            match walk.found.iter().find(|found| Some((found.meta.device, found.meta.inode)) == inode) {
                 Some(found) => {
                     file.draining = false;
                     file.path.clone_from(&found.path);
                 }
                 None if !file.draining && !input.asks_for(&file.path) => unasked.push(id),
-                None if !file.draining => {
+                None if !file.draining && !walk.unsure => {
                     file.draining = true;
                     left.push(id);
                 }
@@ -157,10 +172,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         let mut left = Vec::new();
         for directory in directories {
-            for entry in self.ring.list(directory, READERS_MAX).unwrap_or_default() {
+            let entries = self.ring.list(directory, READERS_MAX).unwrap_or_else(|error| {
+                self.discovery.failed(&error);
+                Vec::new()
+            });
+            for entry in entries {
                 let path = directory.join(&entry.name);
                 let Some(live) = live_name(&path, input).filter(|_| !is_compressed(&path)) else { continue };
-                let Ok(meta) = self.ring.stat_path(&path) else { continue };
+                let meta = match self.ring.stat_path(&path) {
+                    Ok(meta) => meta,
+                    Err(error) => {
+                        self.discovery.failed(&error);
+                        continue;
+                    }
+                };
                 let unseen = last_look.is_some_and(|look| meta.modified.plus(LOOK_SLACK_NANOS) >= look);
                 let stands =
                     found.iter().any(|found| found.meta.inode == meta.inode && found.meta.device == meta.device);

@@ -108,6 +108,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
+                self.discovery.failed(&error);
                 self.trouble(format!("{}: {error}", begin.path.display()));
                 return None;
             }

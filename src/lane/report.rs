@@ -38,9 +38,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         self.next_report = self.now.mono + REPORT_INTERVAL;
         self.readers.values_mut().for_each(|reader| reader.tally());
+        let imbalances = self.imbalances();
         let mut troubles: Vec<String> = self.troubles.iter().cloned().collect();
         troubles.extend(self.checkpoint.trouble().map(str::to_owned));
-        let imbalances = self.readers.values().flat_map(|reader| &reader.flows).map(|flow| flow.imbalances).sum();
         self.board.publish_lane(LaneReport {
             lane: self.config.lane,
             backend: self.ring.backend(),
@@ -57,6 +57,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
             kept: self.kept_report(),
             lost: self.lost_reports(),
         });
+    }
+
+    /// Times a ledger did not balance, which must never happen: each flow it happened to is told of.
+    fn imbalances(&mut self) -> u64 {
+        let uneven = self.readers.values().flat_map(|reader| reader.flows.iter().map(move |flow| (reader, flow)));
+        let uneven = uneven.filter(|(_, flow)| flow.imbalances > 0);
+        let (mut sum, mut texts) = (0, Vec::new());
+        for (reader, flow) in uneven {
+            sum += flow.imbalances;
+            let target = self.targets.get(flow.bit).map_or("?", |target| target.plan.name.as_str());
+            texts.push(format!("{}: the ledger for target {target} does not balance; this is a defect", reader.path()));
+        }
+        texts.into_iter().for_each(|text| self.trouble(text));
+        sum
     }
 
     /// Ordered to drain, and nothing is in flight, unsynced or about to vanish any more.

@@ -48,9 +48,10 @@ impl Queue {
     /// # Errors
     /// Nothing is left; how long to wait.
     pub fn allowance(&mut self, bit: u8, rate: u64, now: Duration) -> Result<usize, Duration> {
-        let bucket = self.buckets.entry(bit).or_insert(Bucket { level: rate as i64, at: now });
-        bucket.refill(rate, rate, now);
-        usize::try_from(bucket.level).ok().filter(|left| *left > 0).ok_or_else(|| bucket.ready_in(rate))
+        let full = Bucket { level: i64::try_from(rate).unwrap_or(i64::MAX), at: now, closed: false };
+        let bucket = self.buckets.entry(bit).or_insert(full);
+        bucket.open(rate, rate, now)?;
+        Ok(usize::try_from(bucket.level).unwrap_or_default())
     }
 
     /// Takes what was carried out of the buckets of `bits`.
@@ -69,7 +70,7 @@ impl Queue {
 
     /// Whether its rate leaves nothing to target `bit`.
     pub fn is_limited(&self, bit: u8) -> bool {
-        self.buckets.get(&bit).is_some_and(|bucket| bucket.level <= 0)
+        self.buckets.get(&bit).is_some_and(|bucket| bucket.closed || bucket.level <= 0)
     }
 }
 
@@ -78,24 +79,37 @@ impl Queue {
 pub struct Bucket {
     pub level: i64,
     at: Duration,
+    /// It was empty and has not been refilled enough since: what is taken is to be worth a turn.
+    closed: bool,
 }
 
+/// A bucket that was empty opens again with what its rate gives in a second, divided by this.
+const OPENS_AT: u64 = 20;
+
 impl Bucket {
+    /// Refills it; whether something may be taken now.
+    ///
+    /// # Errors
+    /// Nothing may be taken; how long to wait.
+    pub fn open(&mut self, rate: u64, most: u64, now: Duration) -> Result<(), Duration> {
+        self.refill(rate, most, now);
+        let enough = i64::try_from((rate / OPENS_AT).clamp(1, most.max(1))).unwrap_or(i64::MAX);
+        self.closed = self.level <= 0 || (self.closed && self.level < enough);
+        if self.closed {
+            let nanos = u128::from(enough.abs_diff(self.level)) * NANOS / u128::from(rate.max(1)) + 1;
+            return Err(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)));
+        }
+        Ok(())
+    }
+
     /// Adds what `rate` (a second) gives since the last time, up to `most`.
-    pub fn refill(&mut self, rate: u64, most: u64, now: Duration) {
+    fn refill(&mut self, rate: u64, most: u64, now: Duration) {
         let gained = u128::from(rate) * now.saturating_sub(self.at).as_nanos() / NANOS;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.level = self.level.saturating_add(i64::try_from(gained).unwrap_or(i64::MAX)).min(most);
         // What was too little to count is counted the next time.
         let counted = u64::try_from(gained * NANOS / u128::from(rate.max(1))).unwrap_or(u64::MAX);
         self.at = if self.level == most { now } else { self.at + Duration::from_nanos(counted) };
-    }
-
-    /// How long until it is no longer overdrawn.
-    pub fn ready_in(&self, rate: u64) -> Duration {
-        let missing = self.level.min(1).abs_diff(1);
-        let nanos = u128::from(missing) * NANOS / u128::from(rate.max(1)) + 1;
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
@@ -201,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_its_rate_and_no_more() {
-        let mut bucket = Bucket { level: 0, at: Duration::ZERO };
+        let mut bucket = Bucket::default();
         let mut given = 0;
         // In steps too short to gain a whole byte each.
         for step in 1..=2_000_000u64 {
@@ -213,11 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn an_overdrawn_bucket_says_when_it_is_ready() {
-        let mut bucket = Bucket { level: -999, at: Duration::ZERO };
-        let ready = bucket.ready_in(1_000);
-        bucket.refill(1_000, 1_000, ready);
-        assert!(bucket.level > 0 && ready <= Duration::from_millis(1_002), "{ready:?} {bucket:?}");
+    fn an_overdrawn_bucket_says_when_it_opens() {
+        let mut bucket = Bucket { level: -950, ..Bucket::default() };
+        let wait = bucket.open(1_000, 1_000, Duration::ZERO).expect_err("it is overdrawn");
+        assert_eq!(wait.as_millis(), 1_000, "950 bytes that were too many and 50 to begin with");
+        assert!(bucket.open(1_000, 1_000, wait / 2).is_err());
+        assert!(bucket.open(1_000, 1_000, wait).is_ok());
+        assert_eq!(bucket.level, 50);
     }
 
     #[test]

@@ -310,12 +310,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         // In microseconds of CPU time a second; saved up for a tenth of one.
         let rate = u64::from(self.config.catch_up_percent) * 10_000;
-        self.catch_up.refill(rate, rate / 10, self.now.mono);
-        if self.catch_up.level > 0 {
-            return true;
+        match self.catch_up.open(rate, rate / 10, self.now.mono) {
+            Ok(()) => true,
+            Err(wait) => {
+                self.rota.wake_at(self.now.mono + wait);
+                false
+            }
         }
-        self.rota.wake_at(self.now.mono + self.catch_up.ready_in(rate));
-        false
     }
 
     /// Lets the flows of targets that have to wait leave a pass they share with others.

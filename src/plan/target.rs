@@ -27,6 +27,17 @@ pub enum TargetKind {
     Console(ConsolePlan),
 }
 
+impl TargetKind {
+    /// What it shows and trusts over TLS, if it says so.
+    pub fn tls(&self) -> Option<&TlsBundle> {
+        match self {
+            Self::Loki(plan) => plan.tls.as_deref(),
+            Self::Syslog(plan) => plan.tls.as_deref(),
+            Self::Console(_) => None,
+        }
+    }
+}
+
 /// A Loki push endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LokiPlan {

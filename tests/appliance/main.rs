@@ -14,5 +14,6 @@ mod node;
 mod outage;
 mod peer;
 mod refusal;
+mod routing;
 mod rsyslogd;
 mod soak;

@@ -1,80 +1,116 @@
-//! Debian's own rsyslogd behind mutual TLS, while corelane is killed and while it is: its file holds every number.
+//! Debian's own rsyslogd behind mutual TLS, plain and RELP, while corelane is killed and while it is: its file holds
+//! every number.
 
 use std::{
-    fs,
-    io::Read,
+    fs, io,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, Command, Stdio},
 };
 
+use corelane::limits::{RELP_WINDOW_FRAMES, RESEND_WINDOW_BYTES};
 use corelane_perf::{
     certs::Authority,
     verify::{Marker, Print, Sequence},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt},
+    process::{Pid, Signal, kill_process},
+};
 
 use crate::{
-    line::{Growing, MARKER},
-    node::{Node, await_some, await_that, in_flight, on_both, total},
+    line::{Growing, LINE_BYTES_MIN, MARKER},
+    node::{Node, await_that, in_flight, on_both, total},
     peer,
 };
 
 const PROGRAM: &str = "/usr/sbin/rsyslogd";
-const CONFIG: &str = r#"
+/// RFC 5425: the module `imtcp`.
+pub const IMTCP: &str = r#"
 global(workDirectory="DIR" maxMessageSize="64k"
        defaultNetstreamDriver="gtls" defaultNetstreamDriverCAFile="DIR/ca.pem"
        defaultNetstreamDriverCertFile="DIR/cert.pem" defaultNetstreamDriverKeyFile="DIR/key.pem")
 module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="x509/name"
        permittedPeer=["client.test"])
 template(name="plain" type="string" string="%timereported:::date-rfc3339% %app-name% %structured-data% %msg%\n")
-input(type="imtcp" address="127.0.0.1" port="PORT" listenPortFileName="DIR/port")
+input(type="imtcp" address="127.0.0.1" port="PORT")
+action(type="omfile" file="DIR/out" template="plain")
+"#;
+/// RELP over TLS. What it answers is in the file: nothing waits in a queue.
+const IMRELP: &str = r#"
+global(workDirectory="DIR" maxMessageSize="64k")
+module(load="imrelp")
+main_queue(queue.type="Direct")
+template(name="plain" type="string" string="%timereported:::date-rfc3339% %app-name% %structured-data% %msg%\n")
+input(type="imrelp" address="127.0.0.1" port="PORT" tls="on" tls.caCert="DIR/ca.pem" tls.myCert="DIR/cert.pem"
+      tls.myPrivKey="DIR/key.pem" tls.authMode="name" tls.permittedPeer=["client.test"])
 action(type="omfile" file="DIR/out" template="plain")
 "#;
 
 /// An rsyslogd that keeps its directory, and so its file, over restarts.
-struct Rsyslogd {
+pub struct Rsyslogd {
+    config: &'static str,
     place: tempfile::TempDir,
     child: Child,
-    port: u16,
+    pub port: u16,
+    /// Bound and never listening: the port is ours while nothing runs.
+    _reserved: OwnedFd,
 }
 
 impl Rsyslogd {
-    fn start(authority: &Authority) -> Self {
-        assert!(Path::new(PROGRAM).exists(), "{PROGRAM} is missing: apt-get install rsyslog rsyslog-gnutls");
+    pub fn start(config: &'static str, authority: &Authority) -> Self {
+        let packages = "apt-get install rsyslog rsyslog-gnutls rsyslog-relp";
+        assert!(Path::new(PROGRAM).exists(), "{PROGRAM} is missing: {packages}");
         let place = tempfile::tempdir().expect("a directory");
         let server = authority.server(&["127.0.0.1"]).expect("a certificate");
         let files = [("ca.pem", authority.ca_pem()), ("cert.pem", &server.cert_pem), ("key.pem", &server.key_pem)];
         for (name, pem) in files {
             fs::write(place.path().join(name), pem).expect("a file");
         }
-        let child = spawn(place.path(), 0);
-        let mut rsyslogd = Self { place, child, port: 0 };
-        rsyslogd.port = rsyslogd.listening();
+        let (port, reserved) = reserve().expect("a port");
+        let child = spawn(config, place.path(), port);
+        let mut rsyslogd = Self { config, place, child, port, _reserved: reserved };
+        rsyslogd.listening();
         rsyslogd
     }
 
-    /// Starts it again on the same port, appending to the same file. A given port it does not write down.
+    /// Starts it again on the same port, appending to the same file.
     fn again(&mut self) {
-        self.child = spawn(self.place.path(), self.port);
+        self.child = spawn(self.config, self.place.path(), self.port);
+        self.listening();
     }
 
-    fn listening(&mut self) -> u16 {
-        let path = self.place.path().join("port");
-        await_some("rsyslogd listens", || {
+    /// Waits until it listens.
+    fn listening(&mut self) {
+        await_that("rsyslogd listens", || {
             if let Ok(Some(status)) = self.child.try_wait() {
-                let mut words = String::new();
-                let _ = self.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words));
+                let words = fs::read_to_string(self.place.path().join("words")).unwrap_or_default();
                 panic!("rsyslogd ended with {status}: {words}");
             }
-            fs::read_to_string(&path).ok()?.trim().parse().ok()
-        })
+            listens(self.child.id(), self.port)
+        });
     }
 
     /// Ends it properly: what it has read is in the file.
     fn stop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, Signal::TERM).expect("it can be signalled");
+        self.signal(Signal::TERM);
         self.child.wait().expect("a child");
+    }
+
+    fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("a child");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// What it has written so far.
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.place.path().join("out")).unwrap_or_default()
     }
 
     fn lines(&self) -> usize {
@@ -103,8 +139,30 @@ impl Drop for Rsyslogd {
     }
 }
 
-fn spawn(place: &Path, port: u16) -> Child {
-    let text = CONFIG.replace("DIR", place.to_str().expect("text")).replace("PORT", &port.to_string());
+/// A free port of 127.0.0.1, and what keeps it: a socket that allows others beside it (SO_REUSEADDR, as rsyslogd does),
+/// but only once it is bound, or it could itself be put beside another.
+fn reserve() -> io::Result<(u16, OwnedFd)> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    let addr = SocketAddrV4::try_from(getsockname(&socket)?)?;
+    Ok((addr.port(), socket))
+}
+
+/// Whether a process listens at a port (proc(5): `fd`, `net/tcp`).
+fn listens(pid: u32, port: u16) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let links: Vec<_> = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    sockets.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let mine = || links.iter().any(|link| link == Path::new(&format!("socket:[{}]", fields[9])));
+        fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A" && mine()
+    })
+}
+
+fn spawn(config: &str, place: &Path, port: u16) -> Child {
+    let text = config.replace("DIR", place.to_str().expect("text")).replace("PORT", &port.to_string());
     fs::write(place.join("rsyslog.conf"), text).expect("a file");
     Command::new(PROGRAM)
         .arg("-n")
@@ -114,7 +172,8 @@ fn spawn(place: &Path, port: u16) -> Child {
         .arg(place.join("pid"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        // Not a pipe that nobody reads: librelp complains of every answer it cannot send.
+        .stderr(fs::File::options().create(true).append(true).open(place.join("words")).expect("a file"))
         .spawn()
         .expect("rsyslogd starts")
 }
@@ -124,7 +183,7 @@ fn rsyslogd_gets_every_line_although_both_are_killed_and_stopped() {
     const LINES: u64 = 100_000;
     on_both(|backend| {
         let authority = peer::authority();
-        let mut rsyslogd = Rsyslogd::start(&authority);
+        let mut rsyslogd = Rsyslogd::start(IMTCP, &authority);
         let mut node = Node::new(backend);
         let log = node.path("logs/app.log");
         node.object("bundle", &peer::bundle(&authority));
@@ -150,6 +209,57 @@ fn rsyslogd_gets_every_line_although_both_are_killed_and_stopped() {
         let sequence = rsyslogd.sequence();
         assert_eq!(sequence.missing(0..LINES), vec![], "{backend}");
         assert_eq!(sequence.differing(), &[], "{backend}");
+        println!("{backend}: {:?}", sequence.tally());
+    });
+}
+
+#[test]
+fn imrelp_gets_every_line_although_both_are_killed_and_it_stands_still() {
+    const LINES: u64 = 100_000;
+    on_both(|backend| {
+        let authority = peer::authority();
+        let mut rsyslogd = Rsyslogd::start(IMRELP, &authority);
+        let mut node = Node::new(backend);
+        let log = node.path("logs/app.log");
+        node.object("bundle", &peer::bundle(&authority));
+        node.object("source", &peer::source("app", &log, "ZAP_JSON"));
+        let mut target = peer::syslog_target("siem", rsyslogd.port, "8MiB");
+        target["protocol"] = "relp-tls".into();
+        node.object("siem", &target);
+        node.start();
+        let growing = Growing::start(log, LINES, 4_000);
+        let arrive = |rsyslogd: &Rsyslogd| {
+            let before = rsyslogd.lines();
+            await_that("lines arrive", || rsyslogd.lines() > before + 2_000);
+        };
+        arrive(&rsyslogd);
+        node.kill();
+        growing.rotate();
+        node.start();
+        arrive(&rsyslogd);
+        rsyslogd.kill();
+        node.await_status("its end is noticed", |status| status["targets"][0]["state"] == "FAILING");
+        rsyslogd.again();
+        arrive(&rsyslogd);
+        rsyslogd.signal(Signal::STOP);
+        let sent = |status: &serde_json::Value| status["flows"][0]["totals"]["delivered"].as_u64();
+        let stood = sent(&node.status());
+        node.await_status("lines wait for it", |status| in_flight(status) > 5_000);
+        assert!(sent(&node.status()) <= stood.map(|lines| lines + RELP_WINDOW_FRAMES as u64), "unanswered");
+        rsyslogd.signal(Signal::CONT);
+        growing.hurry();
+        node.await_status("all is delivered", |status| {
+            in_flight(status) == 0 && total(status, "siem", "delivered") == LINES
+        });
+        node.terminate();
+        // Everything acknowledged is in the file: it need not be stopped properly.
+        rsyslogd.kill();
+        let sequence = rsyslogd.sequence();
+        assert_eq!(sequence.missing(0..LINES), vec![], "{backend}");
+        assert_eq!(sequence.differing(), &[], "{backend}");
+        let twice = sequence.tally().duplicates;
+        let window = (RESEND_WINDOW_BYTES / LINE_BYTES_MIN + RELP_WINDOW_FRAMES) as u64;
+        assert!(twice <= window, "{backend}: {twice} came twice, {window} may");
         println!("{backend}: {:?}", sequence.tally());
     });
 }

@@ -56,6 +56,42 @@ Examples:
   corelane delete target siem
   corelane delete tls-bundle siem --wait";
 
+pub const APPLY: &str = "\
+Examples:
+  corelane apply -f objects.yaml
+  corelane apply -f conf.d --prune --dry-run
+  corelane apply -f conf.d --prune --wait
+  corelane export | corelane apply -f -";
+
+pub const DIFF: &str = "\
+Examples:
+  corelane diff -f conf.d
+  corelane diff -f conf.d --prune";
+
+pub const EXPORT: &str = "\
+Examples:
+  corelane export > objects.yaml
+  corelane export sources -o json
+  corelane export --revision=1";
+
+pub const HISTORY: &str = "\
+Examples:
+  corelane history
+  corelane history --limit=5 -o json";
+
+pub const ROLLBACK: &str = "\
+Examples:
+  corelane rollback 1 --dry-run
+  corelane rollback 1";
+
+pub const CLUSTER_KEY: &str = "\
+Examples:
+  corelane cluster-key new --file=cluster.key
+  corelane cluster-key add --file=cluster.key
+  corelane cluster-key turn --file=cluster.key
+
+The file goes onto every node by a way of your own, before anything that needs it.";
+
 pub const COMPLETIONS: &str = "\
 Examples:
   corelane completions bash > corelane.bash

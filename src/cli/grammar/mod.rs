@@ -2,17 +2,19 @@
 //!
 //! The grammar of `create list get update delete` is the one people know: plural or singular nouns, the word `logs` in
 //! between or not, `--name` or the bare name. Values are passed on as typed; the API judges them, so that there is one
-//! judge with one set of words. `object` has the flags of objects, `spelling`
+//! judge with one set of words. `object` has the flags of objects, `revision` those of whole configurations, `spelling`
 //! what is mended before anything is parsed; `example` what `--help` shows below.
 
 mod example;
 pub mod object;
+pub mod revision;
 mod spelling;
 
 #[cfg(test)]
 mod tests;
 
 pub use object::{SourceFlags, TargetFlags, TlsBundleFlags};
+pub use revision::{ApplyFlags, DiffFlags, ExportFlags, Files, HistoryFlags, RollbackFlags};
 pub use spelling::understood;
 
 use std::{
@@ -149,6 +151,27 @@ pub enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Make the configuration what files say, in one step or not at all
+    #[command(after_help = example::APPLY)]
+    Apply(ApplyFlags),
+    /// Show what `apply` would change; exit code 1 when it would, 2 on trouble
+    #[command(after_help = example::DIFF)]
+    Diff(DiffFlags),
+    /// Print the objects as `apply` takes them, without secrets
+    #[command(after_help = example::EXPORT)]
+    Export(ExportFlags),
+    /// List the revisions of the configuration: when, who, what
+    #[command(after_help = example::HISTORY)]
+    History(HistoryFlags),
+    /// Make a new revision that equals an old one
+    #[command(after_help = example::ROLLBACK)]
+    Rollback(RollbackFlags),
+    /// The key that seals secrets of a cluster
+    #[command(after_help = example::CLUSTER_KEY)]
+    ClusterKey {
+        #[command(subcommand)]
+        noun: ClusterKeyNoun,
+    },
     /// Print a completion script
     #[command(after_help = example::COMPLETIONS)]
     Completions { shell: clap_complete::Shell },
@@ -258,6 +281,26 @@ pub struct JwtFlags {
     /// That key, in PEM [default: this node's]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClusterKeyNoun {
+    /// Make a new one; the same file goes onto every node
+    New {
+        /// Where it goes, readable by its owner only; nothing is overwritten [default: printed]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Begin to replace it: add a second key, which opens but does not seal yet
+    Add {
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Go on when every node has both: the added key seals from now on, the old one still opens
+    Turn {
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// Objects with their fields.

@@ -5,6 +5,7 @@
 //! names and types are judged, all of them at once.
 
 pub mod schema;
+pub mod secret;
 pub mod source;
 pub mod spelling;
 pub mod target;

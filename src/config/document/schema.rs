@@ -5,7 +5,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{Refusal, spelling};
+use super::{
+    Refusal,
+    secret::{PLACEHOLDER, PLACEHOLDER_CHANGED},
+    spelling,
+};
 use crate::model::Level;
 
 /// One field of a document.
@@ -142,10 +146,44 @@ pub fn without_secrets(schema: &'static [Field], map: &Map<String, Value>) -> Ma
     out
 }
 
+/// The fields with each secret as `put` makes it from its full name and value: another value, or none.
+pub fn map_secrets(
+    schema: &'static [Field],
+    map: &Map<String, Value>,
+    put: &mut impl FnMut(&str, &Value) -> Option<Value>,
+) -> Map<String, Value> {
+    fn walk(
+        schema: &'static [Field],
+        map: &Map<String, Value>,
+        above: &str,
+        put: &mut impl FnMut(&str, &Value) -> Option<Value>,
+    ) -> Map<String, Value> {
+        let mut out = Map::new();
+        for (name, value) in map {
+            let field = schema.iter().find(|field| field.name == name);
+            let made = match (field.map(|field| &field.shape), value) {
+                (Some(Shape::Secret), _) => put(&format!("{above}{name}"), value),
+                (Some(Shape::Object(inner)), Value::Object(map)) => {
+                    Some(Value::Object(walk(inner, map, &format!("{above}{name}."), put)))
+                }
+                _ => Some(value.clone()),
+            };
+            out.extend(made.map(|made| (name.clone(), made)));
+        }
+        out
+    }
+    walk(schema, map, "", put)
+}
+
 /// The value in one spelling, or what is wrong with it. `top` is the field the refusal is about, `path` its full name.
 fn judge(field: &Field, top: &str, path: &str, value: &Value) -> Result<Value, Vec<Refusal>> {
     let wrong = |what: &str| Err(vec![Refusal::new(top, format!("`{path}` must be {what}, not {}", type_of(value)))]);
     match (&field.shape, value) {
+        (Shape::Secret, Value::String(text)) if text == PLACEHOLDER || text == PLACEHOLDER_CHANGED => {
+            let text =
+                format!("`{path}` is the placeholder of an export, and no secret is kept that it could stand for");
+            Err(vec![Refusal::new(top, text)])
+        }
         (Shape::Bool, Value::Bool(_))
         | (Shape::Text | Shape::Secret | Shape::TextNowObjectLater, Value::String(_))
         | (Shape::Amount | Shape::TextOrNumber, Value::String(_)) => Ok(value.clone()),

@@ -1,7 +1,8 @@
 //! The access log: one line for every request, under the tracing target `access`.
 //!
 //! Who, what, how it ended, how long it took; never a header, a query or a body. Peers decide how many requests there
-//! are, so lines have a rate; those beyond are counted and the count is told.
+//! are, so lines have a rate; those beyond are counted and the count is told. `CORELANE_LOG=info,access=off` silences
+//! it.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -48,10 +49,13 @@ impl AccessLog {
         if left_out > 0 {
             tracing::warn!(target: "access", "{left_out} requests are not in this log: too many at once");
         }
-        let Entry { who, peer, method, status, reason, .. } = entry;
-        let (path, micros) = (shown(entry.path), entry.took.as_micros());
-        let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
-        tracing::info!(target: "access", "{peer} {who} {method} {path} {}{why} {micros}us", status.as_u16());
+        let (path, status, micros) = (shown(entry.path), entry.status.as_u16(), entry.took.as_micros());
+        let Entry { who, peer, method, reason, .. } = entry;
+        if reason.is_empty() {
+            tracing::info!(target: "access", peer, who, %method, path, status, micros, "request");
+        } else {
+            tracing::info!(target: "access", peer, who, %method, path, status, micros, reason, "request");
+        }
     }
 
     /// Whether a line may be written; then also how many were left out before it.

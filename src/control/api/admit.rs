@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::{
+    body::Body,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -19,6 +20,7 @@ use super::{
     OPENAPI_PATH, Shared,
     access::Entry,
     answer::{self, Refused},
+    body,
     rate::{Buckets, Rate},
     server::{Peer, network},
 };
@@ -88,13 +90,16 @@ pub async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
             }
-            let response = match tokio::time::timeout(limits::API_REQUEST_TIMEOUT, next.run(request)).await {
+            let response = match tokio::time::timeout(limits::API_REQUEST_TIMEOUT, perform(request, next)).await {
                 Ok(response) => response,
                 Err(_) => too_long().into_response(),
             };
             (response, who, "")
         }
-        Err(TurnedAway { answer, who, reason }) => (answer.into_response(), who.map(|who| who.describe()), reason),
+        Err(TurnedAway { answer, who, reason }) => {
+            body::discard(request.into_body()).await;
+            (answer.into_response(), who.map(|who| who.describe()), reason)
+        }
     };
     shared.access.note(&Entry {
         who: who.as_deref().unwrap_or("-"),
@@ -106,6 +111,16 @@ pub async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next
         took: began.elapsed(),
     });
     response
+}
+
+/// Reads the whole body before anything is decided about it: an answer that overtakes its request is lost on many a
+/// client.
+async fn perform(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match body::read(body).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(fault) => Refused::from(fault).into_response(),
+    }
 }
 
 fn too_long() -> Refused {

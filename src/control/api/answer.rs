@@ -75,7 +75,12 @@ fn codes(kind: Kind) -> (StatusCode, u8) {
 
 /// An error in its fixed shape.
 pub fn error(status: StatusCode, code: u8, message: &str) -> Response {
-    let body = json!({"error": message, "code": code, "message": message, "details": []});
+    error_about(status, code, message, Vec::new())
+}
+
+/// An error in its fixed shape, with what it is about.
+pub fn error_about(status: StatusCode, code: u8, message: &str, details: Vec<Value>) -> Response {
+    let body = json!({"error": message, "code": code, "message": message, "details": details});
     let mut response = with_status(status, &body);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

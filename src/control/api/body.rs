@@ -6,7 +6,9 @@
 use std::{collections::BTreeSet, fmt};
 
 use axum::{body::Bytes, extract::rejection::BytesRejection};
-use http::{HeaderMap, StatusCode, header};
+use bytes::BytesMut;
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -19,19 +21,50 @@ pub type Body = Result<Bytes, BytesRejection>;
 /// The body as JSON.
 ///
 /// # Errors
-/// It is too large or broken off, of another media type, or not JSON as described above.
+/// It is of another media type, or not JSON as described above.
 pub fn json(headers: &HeaderMap, body: Body) -> Result<Value, Refused> {
     check_media_type(headers)?;
-    let bytes = body.map_err(|rejection| {
-        let cause = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                format!("is too large; at most {} bytes are taken", limits::REQUEST_BODY_BYTES_MAX)
+    Ok(parse(&body.map_err(|_| broken_off())?)?)
+}
+
+/// All of a body.
+///
+/// # Errors
+/// It is too large; then as much of it as `discard` takes was read all the same. Or it broke off.
+pub async fn read(mut body: axum::body::Body) -> Result<Bytes, Fault> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| broken_off())?.into_data() else { continue };
+        if bytes.len() + data.len() > limits::REQUEST_BODY_BYTES_MAX {
+            drop(bytes);
+            discard(body).await;
+            let text = format!("is too large; at most {} bytes are taken", limits::REQUEST_BODY_BYTES_MAX);
+            return Err(Fault::invalid("request body", text));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+/// Reads what is left of a body, within bounds, and throws it away: a sender that is cut off while it still sends may
+/// never see the answer (RFC 9112 §9.6).
+pub async fn discard(mut body: axum::body::Body) {
+    let all = async {
+        let mut left = limits::REQUEST_DISCARD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
             }
-            _ => "could not be read to its end".to_owned(),
-        };
-        Fault::invalid("request body", cause)
-    })?;
-    Ok(parse(&bytes)?)
+        }
+    };
+    // Whoever is slower than that has lost the answer.
+    let _ = tokio::time::timeout(limits::REQUEST_DISCARD_TIMEOUT, all).await;
+}
+
+fn broken_off() -> Fault {
+    Fault::invalid("request body", "could not be read to its end")
 }
 
 /// A text as JSON without doubled names and not too deep.

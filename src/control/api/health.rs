@@ -151,13 +151,14 @@ enum Condition {
     Failing(Component),
 }
 
-/// Judges the pipeline as of `now`.
-pub fn assess(plan: &Plan, board: &Board, trend: &Trend, now: Nanos) -> Assessment {
+/// Judges the pipeline as of `now`; `further` is what is wrong besides.
+pub fn assess(plan: &Plan, board: &Board, trend: &Trend, further: Vec<Component>, now: Nanos) -> Assessment {
     let reports = board.targets();
     let counts = Counts::of(board);
     let enabled: Vec<_> = plan.targets.iter().filter(|target| target.enabled).collect();
     let mut components = lane_components(board, now);
     components.extend(complaint_components(plan, now));
+    components.extend(further);
     let mut failing = Vec::new();
     let (mut taking, mut untried) = (0, 0);
     for target in &enabled {
@@ -309,7 +310,7 @@ mod tests {
 
     fn judged(states: &[TargetState], flows: Vec<FlowReport>) -> (Health, String) {
         let names = ["a", "b"];
-        let verdict = assess(&plan(&names[..states.len()]), &board(states, flows), &Trend::default(), NOW);
+        let verdict = assess(&plan(&names[..states.len()]), &board(states, flows), &Trend::default(), vec![], NOW);
         (verdict.health, verdict.error)
     }
 
@@ -334,7 +335,7 @@ mod tests {
         let mut trend = Trend::default();
         trend.sample(&board(&states, vec![flow(0, 0, 0.0, 7)]), NOW);
         let later = board(&states, vec![flow(0, 0, 0.0, 9)]);
-        let verdict = assess(&plan, &later, &trend, NOW);
+        let verdict = assess(&plan, &later, &trend, vec![], NOW);
         assert_eq!((verdict.health, verdict.failing), (Health::Degraded, vec!["a".to_owned()]));
         assert_eq!(verdict.error, "a: 2 line(s) refused or dropped lately");
         assert_eq!(trend.lost_in_a_day(&Counts::of(&later)), 2);
@@ -342,18 +343,18 @@ mod tests {
         let window = limits::COLLECTOR_DELTA_WINDOW.as_nanos() as i64;
         trend.sample(&later, Nanos(NOW.0 + window));
         trend.sample(&later, Nanos(NOW.0 + 2 * window));
-        assert_eq!(assess(&plan, &later, &trend, NOW).health, Health::Healthy);
+        assert_eq!(assess(&plan, &later, &trend, vec![], NOW).health, Health::Healthy);
     }
 
     #[test]
     fn a_silent_lane_and_a_bad_object_are_named() {
         let late = Nanos(NOW.0 + 11_000_000_000);
-        let verdict = assess(&plan(&["a"]), &board(&[TargetState::Up], vec![]), &Trend::default(), late);
+        let verdict = assess(&plan(&["a"]), &board(&[TargetState::Up], vec![]), &Trend::default(), vec![], late);
         assert_eq!(verdict.health, Health::Degraded);
         assert!(verdict.error.contains("lane 0: has not reported"), "{}", verdict.error);
         let mut plan = plan(&["a"]);
         plan.complaints.push(crate::plan::Complaint { kind: "source".into(), name: "s".into(), text: "bad".into() });
-        let verdict = assess(&plan, &board(&[TargetState::Up], vec![]), &Trend::default(), NOW);
+        let verdict = assess(&plan, &board(&[TargetState::Up], vec![]), &Trend::default(), vec![], NOW);
         assert_eq!((verdict.health, verdict.error.as_str()), (Health::Degraded, "s: bad"));
     }
 }

@@ -79,7 +79,7 @@ impl Identity {
         self.watch().complaint.clone()
     }
 
-    /// Looks at the files; to be called about every `limits::CERTIFICATE_POLL`.
+    /// Looks at the files; to be called about every `limits::OBJECTS_POLL`.
     pub fn look(&self) -> Look {
         let mut watch = self.watch();
         let seen = stamps(&self.certificate, &self.key);

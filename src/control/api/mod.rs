@@ -9,10 +9,12 @@ pub mod admit;
 pub mod answer;
 pub mod body;
 pub mod collector;
+pub mod expiry;
 pub mod health;
 pub mod identity;
 pub mod object;
 pub mod rate;
+pub mod revision;
 pub mod server;
 pub mod socket;
 pub mod status;
@@ -27,7 +29,7 @@ use axum::{
     extract::DefaultBodyLimit,
     middleware,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use http::{StatusCode, header};
 
@@ -35,13 +37,15 @@ use self::{
     access::AccessLog,
     admit::Rates,
     answer::error,
+    expiry::Expiry,
     identity::{Identity, Look},
 };
 use super::{
     registry::Registry,
+    store::Beat,
     token::{self, Caller, KeyRing, Refusal},
 };
-use crate::{config::Kind, limits, stats::Board};
+use crate::{config::Kind, limits, model::Nanos, plan::Plan, stats::Board};
 
 /// The OpenAPI 3.1 document, kept by hand beside the other documentation.
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.json");
@@ -56,6 +60,9 @@ pub struct Shared {
     access: AccessLog,
     identity: Arc<Identity>,
     on_renewal: OnRenewal,
+    expiry: Mutex<Expiry>,
+    /// What other nodes last told, for when they cannot be asked.
+    others: Mutex<Vec<Beat>>,
     pub board: Arc<Board>,
 }
 
@@ -78,6 +85,8 @@ impl Shared {
             access: AccessLog::new(),
             identity,
             on_renewal,
+            expiry: Mutex::default(),
+            others: Mutex::default(),
             board,
         }
     }
@@ -105,13 +114,41 @@ impl Shared {
         }
     }
 
+    /// When the first certificate in use ends, what is to be said of them, and which are trouble.
+    fn certificates(&self, plan: &Arc<Plan>, now: Nanos) -> (Option<Nanos>, Vec<String>, Vec<health::Component>) {
+        let mut expiry = self.expiry.lock().unwrap_or_else(PoisonError::into_inner);
+        expiry.update(plan, &self.identity.current(), now);
+        (expiry.earliest(), expiry.warnings(now), expiry.components(now))
+    }
+
+    /// What other nodes last told; when nobody can be asked, what was known last, as of nodes not heard of.
+    async fn others(&self) -> Vec<Beat> {
+        let asked = self.registry.store().collectors().await;
+        let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        match asked {
+            Ok(beats) => known.clone_from(&beats),
+            Err(fault) => tracing::debug!("other nodes cannot be asked: {fault}"),
+        }
+        known.clone()
+    }
+
+    /// Tells the other nodes how this one is.
+    pub async fn beat(&self) {
+        let record = collector::record(collector::collector(self, health::now()));
+        if let Err(fault) = self.registry.store().put_collector(&record).await {
+            tracing::debug!("the other nodes do not know how this one is: {fault}");
+        }
+    }
+
     /// Looks at everything that may have changed outside: token keys, the objects directory, the trend of the counts,
     /// the API's certificate.
     pub fn tick(&self) {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).refresh();
-        self.registry().poll_directory();
+        self.registry().refresh();
         self.trend().sample(&self.board, health::now());
         self.look_at_certificate();
+        // Stages reached are logged by this.
+        let _ = self.certificates(&self.registry.plan(), health::now());
     }
 }
 
@@ -142,12 +179,23 @@ fn routes() -> Vec<Route> {
                 .delete(move |state, caller, path, head| object::delete(kind, state, caller, path, head)),
         });
     }
-    let plain: [(&str, MethodRouter<Arc<Shared>>); 4] = [
+    let plain: [(&str, MethodRouter<Arc<Shared>>); 5] = [
         ("/api/v2/logs/collectors", get(collector::list)),
         ("/api/v2/logs/collectors/{id}", get(collector::read)),
         ("/api/v2/logs/status", get(status::read)),
+        ("/api/v2/logs/revisions/{revision}", get(revision::read)),
         (OPENAPI_PATH, get(openapi)),
     ];
+    routes.push(Route {
+        path: "/api/v2/logs/revisions".to_owned(),
+        methods: &["get", "post"],
+        handler: get(revision::history).post(revision::make),
+    });
+    routes.push(Route {
+        path: "/api/v2/logs/revisions/{revision}/rollback".to_owned(),
+        methods: &["post"],
+        handler: post(revision::rollback),
+    });
     routes.extend(plain.map(|(path, handler)| Route { path: path.to_owned(), methods: &["get"], handler }));
     routes
 }

@@ -13,10 +13,14 @@ use super::{
     Shared,
     answer::{self, Answer, Refused},
     body::{self, Body},
+    health,
 };
 use crate::{
-    config::{Kind, document::check_name},
-    control::{registry::IfMatch, token::Caller},
+    config::{Kind, compile::advice, document::check_name},
+    control::{
+        registry::{IfMatch, View},
+        token::Caller,
+    },
     fault::Fault,
 };
 
@@ -37,13 +41,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 
 pub async fn list(kind: Kind, State(shared): State<Arc<Shared>>) -> Answer {
     let views = shared.registry().list(kind);
-    let items: Vec<Value> = views.into_iter().map(|view| Value::Object(view.fields)).collect();
+    let items: Vec<Value> = views.into_iter().map(|view| Value::Object(advised(kind, view).fields)).collect();
     Ok(answer::ok(&json!({ kind.list_wrapper(): items })))
 }
 
 pub async fn read(kind: Kind, State(shared): State<Arc<Shared>>, Name(name): Name) -> Answer {
     let view = shared.registry().read(kind, &name)?;
-    Ok(answer::object(view))
+    Ok(answer::object(advised(kind, view)))
 }
 
 pub async fn create(
@@ -55,7 +59,7 @@ pub async fn create(
 ) -> Answer {
     let body = body::json(&headers, body)?;
     let view = shared.registry().create(kind, &body, &caller.describe()).await?;
-    Ok(answer::object(view))
+    Ok(answer::object(advised(kind, view)))
 }
 
 pub async fn replace(
@@ -69,7 +73,7 @@ pub async fn replace(
     let if_match = if_match(&headers);
     let body = body::json(&headers, body)?;
     let view = shared.registry().replace(kind, &name, &body, &if_match, &caller.describe()).await?;
-    Ok(answer::object(view))
+    Ok(answer::object(advised(kind, view)))
 }
 
 pub async fn patch(
@@ -83,7 +87,7 @@ pub async fn patch(
     let if_match = if_match(&headers);
     let body = body::json(&headers, body)?;
     let view = shared.registry().patch(kind, &name, &body, &if_match, &caller.describe()).await?;
-    Ok(answer::object(view))
+    Ok(answer::object(advised(kind, view)))
 }
 
 pub async fn delete(
@@ -97,6 +101,18 @@ pub async fn delete(
     Ok(answer::ok(&json!({})))
 }
 
+/// With what a person should know of it: a TLS bundle can be good and a peer refuse it.
+fn advised(kind: Kind, mut view: View) -> View {
+    if kind == Kind::TlsBundle {
+        let pem = |name: &str| view.fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        let warnings = advice::warnings(pem("caPem"), pem("certPem"), health::now());
+        if !warnings.is_empty() {
+            view.fields.insert("warnings".to_owned(), json!(warnings));
+        }
+    }
+    view
+}
+
 /// `If-Match`: a weak tag never matches (RFC 9110 §13.1.1), nor does one that is not ours.
 fn if_match(headers: &HeaderMap) -> IfMatch {
     let values: Vec<&str> =
@@ -104,9 +120,17 @@ fn if_match(headers: &HeaderMap) -> IfMatch {
     if values.is_empty() {
         return IfMatch::Whatever;
     }
-    let tags: Vec<&str> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
-    if tags.contains(&"*") {
+    if let [only] = values.as_slice()
+        && only.trim() == "*"
+    {
         return IfMatch::Any;
     }
-    IfMatch::OneOf(tags.iter().filter_map(|tag| tag.trim_matches('"').parse().ok()).collect())
+    let tags = values.iter().flat_map(|value| value.split(',')).map(str::trim);
+    IfMatch::OneOf(tags.filter_map(own_tag).collect())
+}
+
+/// The revision of a strong tag as this API writes it.
+fn own_tag(tag: &str) -> Option<u64> {
+    let text = tag.strip_prefix('"')?.strip_suffix('"')?;
+    text.parse().ok().filter(|revision: &u64| revision.to_string() == text)
 }

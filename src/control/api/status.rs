@@ -42,12 +42,13 @@ pub fn status(shared: &Shared) -> Value {
         .iter()
         .map(|complaint| json!({"kind": complaint.kind, "name": complaint.name, "text": complaint.text}))
         .collect();
+    let collector = collector::collector(shared, health::now());
     json!({
         "cluster": plan.cluster,
         "node": plan.node,
         "version": env!("CARGO_PKG_VERSION"),
         "revision": plan.revision,
-        "collector": collector::collector(shared, health::now()),
+        "collector": collector,
         "lanes": lanes.iter().map(|report| lane(report)).collect::<Vec<_>>(),
         "sources": sources,
         "readers": readers.into_iter().map(reader).collect::<Vec<_>>(),
@@ -55,6 +56,7 @@ pub fn status(shared: &Shared) -> Value {
         "flows": lanes.iter().flat_map(|lane| &lane.flows).map(flow).collect::<Vec<_>>(),
         "targets": targets,
         "complaints": complaints,
+        "warnings": collector["warnings"],
     })
 }
 

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::known::Known;
 use crate::{
-    config::{Document, Kind, Object, Reading, Refusal},
+    config::{Document, Kind, Object, Reading, Refusal, compile::advice},
     control::store::{Expected, Snapshot, Write},
     fault::{Fault, Kind as FaultKind},
-    model::ObjectId,
+    model::{Nanos, ObjectId},
 };
 
 /// What a client demands of the object it changes: RFC 9110 §13.1.1.
@@ -25,6 +25,23 @@ pub enum IfMatch {
 pub(super) struct Draft {
     pub write: Write,
     pub refusals: Vec<Refusal>,
+}
+
+impl Draft {
+    /// A certificate that has ended is not taken anew; one that ended in its place stays as it is.
+    fn refuse_expired(&mut self, known: &Known) {
+        let cert_pem = |document: &Document| {
+            let bundle = document.kind() == Kind::TlsBundle;
+            let text = document.fields().get("certPem").filter(|_| bundle)?.as_str()?;
+            Some(text.to_owned())
+        };
+        let new = self.write.value.as_ref().and_then(|(_, document)| cert_pem(document));
+        let old = known.snapshot.find(self.write.kind, &self.write.name).and_then(|object| cert_pem(&object.document));
+        let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).map_or(Nanos(0), Nanos);
+        if let Some(text) = new.filter(|new| old.as_ref() != Some(new)).and_then(|pem| advice::expired(&pem, now)) {
+            self.refusals.push(Refusal::new("certPem", text));
+        }
+    }
 }
 
 /// One of the things a client can ask for.
@@ -138,7 +155,8 @@ pub(super) fn drafts(edits: &[Edit], known: &Known) -> Result<Vec<Draft>, Fault>
     let mut faults: Vec<Fault> = Vec::new();
     for edit in edits {
         match edit.draft(known) {
-            Ok(Some(draft)) => {
+            Ok(Some(mut draft)) => {
+                draft.refuse_expired(known);
                 let same = |other: &Draft| other.write.kind == draft.write.kind && other.write.name == draft.write.name;
                 if drafts.iter().any(same) {
                     let text = format!("{} '{}' is given twice", draft.write.kind.singular(), draft.write.name);
@@ -185,7 +203,7 @@ pub(super) fn back_to(then: &Snapshot, known: &Known) -> Vec<Draft> {
     drafts
 }
 
-fn new_object(reading: Reading) -> Result<Draft, Fault> {
+pub(super) fn new_object(reading: Reading) -> Result<Draft, Fault> {
     let id = getrandom::u64()
         .map_err(|error| Fault::new(FaultKind::Unavailable, "", format!("no random numbers: {error}")))?;
     let (kind, name) = (reading.document.kind(), reading.document.name().to_owned());
@@ -194,7 +212,7 @@ fn new_object(reading: Reading) -> Result<Draft, Fault> {
 }
 
 /// `None` when the object is so already.
-fn update(object: &Object, reading: Reading) -> Option<Draft> {
+pub(super) fn update(object: &Object, reading: Reading) -> Option<Draft> {
     let unchanged = object.document == reading.document && object.refusals.is_empty() && reading.refusals.is_empty();
     let write = Write {
         kind: object.kind(),

@@ -83,35 +83,49 @@ impl Known {
     /// Refuses writes that would leave something behind that is not right: a deleted bundle that is in use, or a
     /// complaint that is not there now, be it about the objects written or about others they affect.
     pub fn judge(&self, drafts: &[Draft], site: &Site) -> Result<(), Fault> {
-        let candidate = self.with_directory(&self.stored_after(drafts));
-        let writes = || drafts.iter().map(|draft| &draft.write);
-        for write in writes().filter(|write| write.kind == Kind::TlsBundle && write.value.is_none()) {
-            let users = Self::users(&candidate, &write.name, false);
-            if !users.is_empty() {
-                let text = format!("tls-bundle '{}' is in use by target '{}'", write.name, users.join("', '"));
-                return Err(Fault::new(FaultKind::Conflict, "", text));
-            }
+        if let Some(complaint) = self.in_use(drafts).first() {
+            let text = format!("{} '{}' {}", complaint.kind, complaint.name, complaint.text);
+            return Err(Fault::new(FaultKind::Conflict, "", text));
         }
-        let compile_all = |objects: &[Object]| compile::compile(0, objects, Vec::new(), None, site).complaints;
-        let (before, after) = (compile_all(&self.objects()), compile_all(&candidate));
-        let about = |complaint: &Complaint, write: &Write| {
-            complaint.kind == write.kind.singular() && complaint.name == write.name
+        let texts: Vec<String> = match (drafts, self.complaints(drafts, site)) {
+            ([only], found) => found.iter().map(|complaint| told(complaint, &only.write)).collect(),
+            (_, found) => found.iter().map(named).collect(),
         };
-        let named = |complaint: &Complaint| format!("{} '{}': {}", complaint.kind, complaint.name, complaint.text);
-        let put = || writes().filter(|write| write.value.is_some());
-        let own = after.iter().filter(|complaint| put().any(|write| about(complaint, write)));
-        let mut texts: Vec<String> = match drafts {
-            [_] => own.map(|complaint| complaint.text.clone()).collect(),
-            _ => own.map(named).collect(),
-        };
-        // What is wrong with the objects themselves comes first: complaints of others may only follow from it.
-        if texts.is_empty() {
-            let known = |complaint: &Complaint| {
-                before.iter().any(|known| known.kind == complaint.kind && known.name == complaint.name)
-            };
-            texts.extend(after.iter().filter(|complaint| !known(complaint)).map(named));
-        }
         if texts.is_empty() { Ok(()) } else { Err(Fault::invalid("", texts.join("; "))) }
+    }
+
+    /// Bundles that would be deleted although a target uses them.
+    pub fn in_use(&self, drafts: &[Draft]) -> Vec<Complaint> {
+        let candidate = self.with_directory(&self.stored_after(drafts));
+        let deleted = drafts.iter().map(|draft| &draft.write).filter(|write| write.value.is_none());
+        deleted
+            .filter(|write| write.kind == Kind::TlsBundle)
+            .filter_map(|write| {
+                let users = Self::users(&candidate, &write.name, false);
+                let text = format!("is in use by target '{}'", users.join("', '"));
+                let complaint = Complaint { kind: write.kind.singular().to_owned(), name: write.name.clone(), text };
+                (!users.is_empty()).then_some(complaint)
+            })
+            .collect()
+    }
+
+    /// What the writes would bring with them: complaints about the objects written, else those of others that are not
+    /// there now.
+    pub fn complaints(&self, drafts: &[Draft], site: &Site) -> Vec<Complaint> {
+        let compile_all = |objects: &[Object]| compile::compile(0, objects, Vec::new(), None, site).complaints;
+        let (before, after) =
+            (compile_all(&self.objects()), compile_all(&self.with_directory(&self.stored_after(drafts))));
+        let put = || drafts.iter().map(|draft| &draft.write).filter(|write| write.value.is_some());
+        let own: Vec<Complaint> =
+            after.iter().filter(|complaint| put().any(|write| is_about(complaint, write))).cloned().collect();
+        // What is wrong with the objects themselves comes first: complaints of others may only follow from it.
+        if !own.is_empty() {
+            return own;
+        }
+        let known = |complaint: &Complaint| {
+            before.iter().any(|known| known.kind == complaint.kind && known.name == complaint.name)
+        };
+        after.into_iter().filter(|complaint| !known(complaint)).collect()
     }
 
     /// The store's objects as they would be.
@@ -137,4 +151,17 @@ impl Known {
             .map(|facts| facts.not_after)
             .min()
     }
+}
+
+fn is_about(complaint: &Complaint, write: &Write) -> bool {
+    complaint.kind == write.kind.singular() && complaint.name == write.name
+}
+
+fn named(complaint: &Complaint) -> String {
+    format!("{} '{}': {}", complaint.kind, complaint.name, complaint.text)
+}
+
+/// Of the only object written it need not be said which one it is.
+fn told(complaint: &Complaint, write: &Write) -> String {
+    if is_about(complaint, write) && write.value.is_some() { complaint.text.clone() } else { named(complaint) }
 }

@@ -25,6 +25,27 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Adds an object as it came out of a store: with whether a secret of it stays closed.
+    pub(super) fn take(&mut self, opened: Option<(Object, bool)>) {
+        let Some((object, sealed)) = opened else { return };
+        if sealed {
+            self.sealed.insert((object.kind(), object.name().to_owned()));
+        }
+        self.objects.push(object);
+    }
+
+    /// Whether there is nothing another plan could come of.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Object, &Object)| {
+            a.id == b.id && a.revision == b.revision && a.document == b.document && a.refusals == b.refusals
+        };
+        self.revision == other.revision
+            && self.complaints == other.complaints
+            && self.sealed == other.sealed
+            && self.objects.len() == other.objects.len()
+            && self.objects.iter().zip(&other.objects).all(same)
+    }
+
     pub fn find(&self, kind: Kind, name: &str) -> Option<&Object> {
         self.objects.iter().find(|object| object.kind() == kind && object.name() == name)
     }

@@ -2,7 +2,7 @@
 //!
 //! A revision ([`super::image`]) is written beside its place, synced, renamed, and the directory synced; so a crash
 //! leaves the one before it. It always starts: a torn newest file costs that revision, said in a complaint, and its
-//! number is not used again. The files are 0600 in a directory of 0700.
+//! number is not used again. Secrets are sealed. The files are 0600 in a directory of 0700.
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +21,7 @@ use super::{
     image::{Image, Kept},
 };
 use crate::{
-    config::{Object, Origin},
+    control::seal::Keyring,
     fault::{Fault, Kind},
     limits,
     plan::Complaint,
@@ -31,6 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Embedded {
     directory: PathBuf,
+    ring: Keyring,
     state: Mutex<State>,
     newest: watch::Sender<Arc<Snapshot>>,
     /// Locked as long as the store lives.
@@ -43,19 +44,22 @@ struct State {
     highest: u64,
     /// Digest of the objects directory the newest revision was in force with.
     noted: Option<u64>,
+    /// The objects of the newest revision as they lie on disk. What is not changed stays as it is, be it that this node
+    /// cannot open it.
+    kept: Vec<Kept>,
 }
 
 impl Embedded {
-    /// Opens or makes the store below `state_dir`.
+    /// Opens or makes the store below `state_dir`; `ring` is asked for once the directory is known to be ours.
     ///
     /// # Errors
     /// The directory cannot be made, read or written, or is held by another process.
-    pub fn open(state_dir: &Path) -> Result<Self, Fault> {
+    pub fn open(state_dir: &Path, ring: impl FnOnce() -> Result<Keyring, Fault>) -> Result<Self, Fault> {
         let directory = state_dir.join("store");
         make_private_directory(&directory)?;
         let lock = file::lock(&directory)?;
         let newest = watch::Sender::new(Arc::default());
-        let mut store = Self { directory, state: Mutex::default(), newest, _lock: lock };
+        let mut store = Self { directory, ring: ring()?, state: Mutex::default(), newest, _lock: lock };
         store.load()?;
         Ok(store)
     }
@@ -63,7 +67,7 @@ impl Embedded {
     /// Takes the newest revision that is whole.
     fn load(&mut self) -> Result<(), Fault> {
         let revisions = self.revisions()?;
-        let mut state = State { highest: revisions.last().copied().unwrap_or(0), noted: None };
+        let mut state = State { highest: revisions.last().copied().unwrap_or(0), ..State::default() };
         let mut complaints = Vec::new();
         let mut snapshot = Snapshot::default();
         for revision in revisions.iter().rev() {
@@ -71,7 +75,8 @@ impl Embedded {
             match Image::decode(&file::read(&path)?) {
                 Ok(image) if image.revision == *revision => {
                     state.noted = image.noted();
-                    snapshot = image.snapshot(&path.display().to_string());
+                    snapshot = image.snapshot(&path.display().to_string(), &self.ring);
+                    state.kept = image.objects;
                     break;
                 }
                 Ok(image) => complaints.push(torn(&path, &format!("it says revision {}", image.revision))),
@@ -96,27 +101,16 @@ impl Embedded {
     /// See `Store::apply`.
     pub fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Fault> {
         let mut state = self.state();
-        let mut objects = self.snapshot().objects.clone();
         let revision = state.highest + 1;
+        let snapshot = self.snapshot();
+        if !change.writes.iter().all(|write| write.fits(snapshot.find(write.kind, &write.name))) {
+            return Err(came_too_late());
+        }
+        let mut kept = state.kept.clone();
         for write in &change.writes {
-            let at = objects.iter().position(|object| object.kind() == write.kind && object.name() == write.name);
-            if !write.fits(at.map(|at| &objects[at])) {
-                return Err(came_too_late());
-            }
-            let put = write.value.clone().map(|(id, document)| Object {
-                id,
-                revision,
-                origin: Origin::Store,
-                document,
-                refusals: Vec::new(),
-            });
-            match (at, put) {
-                (Some(at), Some(object)) => objects[at] = object,
-                (Some(at), None) => {
-                    objects.remove(at);
-                }
-                (None, Some(object)) => objects.push(object),
-                (None, None) => {}
+            kept.retain(|kept| !kept.is(write.kind, &write.name));
+            if let Some((id, document)) = &write.value {
+                kept.push(Kept::seal(*id, revision, document, &self.ring)?);
             }
         }
         let entry = Entry {
@@ -126,7 +120,7 @@ impl Embedded {
             what: change.what.clone(),
             touched: change.touched(),
         };
-        self.write(&mut state, entry, objects)
+        self.write(&mut state, entry, kept)
     }
 
     /// See `Store::note_directory`. What cannot be noted counts all the same until the next start.
@@ -141,7 +135,8 @@ impl Embedded {
             touched: Vec::new(),
         };
         let snapshot = self.snapshot();
-        match self.write(&mut state, entry, snapshot.objects.clone()) {
+        let kept = state.kept.clone();
+        match self.write(&mut state, entry, kept) {
             Ok(snapshot) => snapshot.revision,
             Err(fault) => {
                 state.noted = before;
@@ -175,11 +170,19 @@ impl Embedded {
         })?;
         let image = Image::decode(&bytes)
             .map_err(|cause| Fault::new(Kind::NotFound, "", format!("revision {revision} cannot be read: {cause}")))?;
-        Ok(image.snapshot(&path.display().to_string()))
+        Ok(image.snapshot(&path.display().to_string(), &self.ring))
     }
 
-    /// Makes `objects` the newest revision; the store is as it was when that fails.
-    fn write(&self, state: &mut State, entry: Entry, objects: Vec<Object>) -> Result<Arc<Snapshot>, Fault> {
+    /// Looks whether the keys are others, and if so opens everything again.
+    pub fn refresh(&self) {
+        if self.ring.refresh() {
+            let state = self.state();
+            self.publish(self.snapshot().revision, &state.kept);
+        }
+    }
+
+    /// Makes `kept` the newest revision; the store is as it was when that fails.
+    fn write(&self, state: &mut State, entry: Entry, kept: Vec<Kept>) -> Result<Arc<Snapshot>, Fault> {
         let revision = entry.revision;
         let image = Image {
             revision,
@@ -188,14 +191,24 @@ impl Embedded {
             what: entry.what,
             touched: entry.touched,
             directory: state.noted.map(|digest| format!("{digest:016x}")),
-            objects: objects.iter().map(Kept::of).collect(),
+            cluster: None,
+            objects: kept,
         };
         write_durably(&self.path(revision), &image.encode()?)?;
         state.highest = revision;
-        let snapshot = Arc::new(Snapshot { revision, objects, ..Snapshot::clone(&self.snapshot()) });
-        self.newest.send_replace(Arc::clone(&snapshot));
+        state.kept = image.objects;
         self.prune();
-        Ok(snapshot)
+        Ok(self.publish(revision, &state.kept))
+    }
+
+    fn publish(&self, revision: u64, kept: &[Kept]) -> Arc<Snapshot> {
+        let mut next = Snapshot { revision, complaints: self.snapshot().complaints.clone(), ..Snapshot::default() };
+        for kept in kept {
+            next.take(kept.open(&self.ring));
+        }
+        let next = Arc::new(next);
+        self.newest.send_replace(Arc::clone(&next));
+        next
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::change::{Entry, Snapshot, Touched};
 use crate::{
     config::{Document, Kind, Object, Origin},
+    control::seal::Keyring,
     fault::{Fault, Kind as FaultKind},
     limits,
     model::ObjectId,
@@ -35,11 +36,14 @@ pub struct Image {
     /// everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
+    /// The cluster whose objects these are, where they are a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     pub objects: Vec<Kept>,
 }
 
 /// One object as it lies on disk.
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Kept {
     pub kind: String,
     /// A text, for the same reason.
@@ -83,20 +87,20 @@ impl Image {
     }
 
     /// The objects, with a complaint about what could not be brought back. `place` names the image in it.
-    pub fn snapshot(&self, place: &str) -> Snapshot {
-        let objects: Vec<Object> = self.objects.iter().filter_map(Kept::revive).collect();
-        let lost = self.objects.len() - objects.len();
-        let complaint = (lost > 0).then(|| Complaint {
-            kind: place.to_owned(),
-            name: String::new(),
-            text: format!("{lost} object(s) are of a kind this version does not know"),
-        });
-        Snapshot {
-            revision: self.revision,
-            objects,
-            complaints: complaint.into_iter().collect(),
-            ..Snapshot::default()
+    pub fn snapshot(&self, place: &str, ring: &Keyring) -> Snapshot {
+        let mut snapshot = Snapshot { revision: self.revision, ..Snapshot::default() };
+        for kept in &self.objects {
+            snapshot.take(kept.open(ring));
         }
+        let lost = self.objects.len() - snapshot.objects.len();
+        if lost > 0 {
+            snapshot.complaints.push(Complaint {
+                kind: place.to_owned(),
+                name: String::new(),
+                text: format!("{lost} object(s) are of a kind this version does not know"),
+            });
+        }
+        snapshot
     }
 
     /// Digest of the objects directory, if one was noted.
@@ -116,26 +120,37 @@ impl Image {
 }
 
 impl Kept {
-    pub fn of(object: &Object) -> Self {
-        Self {
-            kind: object.kind().singular().to_owned(),
-            id: object.id.0.to_string(),
-            revision: object.revision,
-            document: object.document.fields().clone(),
-        }
+    /// As it may be kept: secrets sealed.
+    ///
+    /// # Errors
+    /// It has a secret and there is no key.
+    pub fn seal(id: ObjectId, revision: u64, document: &Document, ring: &Keyring) -> Result<Self, Fault> {
+        let kind = document.kind();
+        let document = ring.seal(kind, document.fields())?;
+        Ok(Self { kind: kind.singular().to_owned(), id: id.0.to_string(), revision, document })
     }
 
-    /// An object from disk; `None` when kind or id cannot be read. The document is judged anew, since it may have been
-    /// written by another version.
-    fn revive(&self) -> Option<Object> {
+    /// Whether it is this object.
+    pub fn is(&self, kind: Kind, name: &str) -> bool {
+        self.name() == name && Kind::parse(&self.kind) == Some(kind)
+    }
+
+    fn name(&self) -> &str {
+        self.document.get("name").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The object, and whether a secret of it stays closed; `None` when kind or id cannot be read. The document is
+    /// judged anew, since it may have been written by another version.
+    pub fn open(&self, ring: &Keyring) -> Option<(Object, bool)> {
         let kind = Kind::parse(&self.kind)?;
-        let reading = Document::read(kind, &Value::Object(self.document.clone()));
-        Some(Object {
-            id: ObjectId(self.id.parse().ok()?),
-            revision: self.revision,
-            origin: Origin::Store,
-            document: reading.document,
-            refusals: reading.refusals,
-        })
+        let opened = ring.unseal(kind, self.name(), &self.document);
+        let sealed = !opened.refusals.is_empty();
+        let mut refusals = opened.refusals;
+        let reading = Document::read(kind, &Value::Object(opened.fields));
+        refusals.extend(reading.refusals);
+        let id = ObjectId(self.id.parse().ok()?);
+        let object =
+            Object { id, revision: self.revision, origin: Origin::Store, document: reading.document, refusals };
+        Some((object, sealed))
     }
 }

@@ -6,6 +6,8 @@ mod console;
 mod http_peer;
 mod loki;
 mod plan;
+mod relp;
+mod relp_peer;
 mod rsyslog;
 mod syslog;
 mod syslog_peer;
@@ -200,6 +202,11 @@ fn syslog_tls(id: u64, port: u16, bundle: Option<TlsBundle>) -> TargetPlan {
     let mut plan = syslog_plan(port);
     plan.protocol = Protocol::Tls;
     plan.tls = bundle.map(Arc::new);
+    target(id, TargetKind::Syslog(plan))
+}
+
+fn relp(id: u64, port: u16) -> TargetPlan {
+    let plan = SyslogPlan { protocol: Protocol::Relp, ..syslog_plan(port) };
     target(id, TargetKind::Syslog(plan))
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{limits::BATCHES_IN_FLIGHT_MAX, plan::Secret};
 
 /// A port where nobody listens for as long as the listener is not told to.
-async fn closed_port() -> u16 {
+pub(super) async fn closed_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address").port()
 }

@@ -1,10 +1,16 @@
 //! Debian's own rsyslogd behind mutual TLS: what it writes to its file is what was sent.
 
 use std::{
-    fs,
-    io::Read,
+    fs, io,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, Command, Stdio},
+};
+
+use rustix::{
+    net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt},
+    process::{Pid, Signal, kill_process},
 };
 
 use super::{certs::Authority, *};
@@ -13,9 +19,11 @@ use crate::plan::Secret;
 const PROGRAM: &str = "/usr/sbin/rsyslogd";
 
 /// A running rsyslogd, killed when dropped.
-struct Rsyslog {
+pub(super) struct Rsyslog {
     child: Child,
-    port: u16,
+    pub(super) port: u16,
+    /// Bound and never listening.
+    _reserved: OwnedFd,
 }
 
 impl Drop for Rsyslog {
@@ -28,15 +36,17 @@ impl Drop for Rsyslog {
 impl Rsyslog {
     /// Takes RFC 5425 from whoever shows a certificate for `client.test`, and writes each message to `out`.
     async fn start(directory: &Path, authority: &Authority) -> Self {
-        let module = Path::new("/usr/lib").join(format!("{}-linux-gnu/rsyslog/lmnsd_gtls.so", std::env::consts::ARCH));
-        for (file, package) in [(Path::new(PROGRAM), "rsyslog"), (&module, "rsyslog-gnutls")] {
-            assert!(file.exists(), "{} is missing: apt-get install {package}", file.display());
-        }
-        let server = authority.issue("127.0.0.1");
-        for (name, pem) in [("ca.pem", &authority.pem), ("cert.pem", &server.cert_pem), ("key.pem", &server.key_pem)] {
-            fs::write(directory.join(name), pem).expect("a file");
-        }
-        let text = CONFIG.replace("DIR", directory.to_str().expect("a path in UTF-8"));
+        needs("lmnsd_gtls.so", "rsyslog-gnutls");
+        certify(directory, authority);
+        Self::with(directory, CONFIG).await
+    }
+
+    /// Runs under this configuration, in which `DIR` is `directory`; waits until it listens.
+    pub(super) async fn with(directory: &Path, config: &str) -> Self {
+        assert!(Path::new(PROGRAM).exists(), "{PROGRAM} is missing: apt-get install rsyslog");
+        let (port, reserved) = reserve().expect("a port");
+        let text = config.replace("DIR", directory.to_str().expect("a path in UTF-8"));
+        let text = text.replace("PORT", &port.to_string());
         fs::write(directory.join("rsyslog.conf"), text).expect("a file");
         let child = Command::new(PROGRAM)
             .arg("-n")
@@ -46,30 +56,68 @@ impl Rsyslog {
             .arg(directory.join("pid"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            // Not a pipe that nobody reads: librelp complains of every answer it cannot send.
+            .stderr(fs::File::create(directory.join("words")).expect("a file"))
             .spawn()
             .expect("rsyslogd starts");
-        let mut rsyslog = Self { child, port: 0 };
-        rsyslog.port = rsyslog.listening(&directory.join("port")).await;
+        let mut rsyslog = Self { child, port, _reserved: reserved };
+        rsyslog.listening(directory).await;
         rsyslog
     }
 
-    /// Waits for the port it writes down.
-    async fn listening(&mut self, path: &Path) -> u16 {
-        let port = async {
-            loop {
-                if let Ok(Ok(port)) = fs::read_to_string(path).map(|text| text.trim().parse()) {
-                    return port;
-                }
+    /// Waits until it listens.
+    async fn listening(&mut self, directory: &Path) {
+        let listens = async {
+            while !listens(self.child.id(), self.port) {
                 if let Ok(Some(status)) = self.child.try_wait() {
-                    let mut words = String::new();
-                    let _ = self.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words));
+                    let words = fs::read_to_string(directory.join("words")).unwrap_or_default();
                     panic!("rsyslogd ended with {status}: {words}");
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(DEADLINE, port).await.expect("rsyslogd listens")
+        timeout(DEADLINE, listens).await.expect("rsyslogd listens");
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("it can be signalled");
+    }
+}
+
+/// A free port of 127.0.0.1, and what keeps it: a socket that allows others beside it (SO_REUSEADDR, as rsyslogd does),
+/// but only once it is bound, or it could itself be put beside another.
+fn reserve() -> io::Result<(u16, OwnedFd)> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    let addr = SocketAddrV4::try_from(getsockname(&socket)?)?;
+    Ok((addr.port(), socket))
+}
+
+/// Whether a process listens at a port (proc(5): `fd`, `net/tcp`).
+fn listens(pid: u32, port: u16) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let links: Vec<_> = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    sockets.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let mine = || links.iter().any(|link| link == Path::new(&format!("socket:[{}]", fields[9])));
+        fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A" && mine()
+    })
+}
+
+/// Fails when a module of rsyslogd is not there.
+pub(super) fn needs(module: &str, package: &str) {
+    let path = Path::new("/usr/lib").join(format!("{}-linux-gnu/rsyslog", std::env::consts::ARCH)).join(module);
+    assert!(path.exists(), "{} is missing: apt-get install {package}", path.display());
+}
+
+/// Puts a certificate for 127.0.0.1, its key and the authority's into files.
+pub(super) fn certify(directory: &Path, authority: &Authority) {
+    let server = authority.issue("127.0.0.1");
+    for (name, pem) in [("ca.pem", &authority.pem), ("cert.pem", &server.cert_pem), ("key.pem", &server.key_pem)] {
+        fs::write(directory.join(name), pem).expect("a file");
     }
 }
 
@@ -80,18 +128,18 @@ global(workDirectory="DIR" maxMessageSize="64k"
 module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="x509/name"
        permittedPeer=["client.test"])
 template(name="plain" type="string" string="%hostname% %app-name% %structured-data% %msg%\n")
-input(type="imtcp" address="127.0.0.1" port="0" listenPortFileName="DIR/port")
+input(type="imtcp" address="127.0.0.1" port="PORT")
 action(type="omfile" file="DIR/out" template="plain")
 "#;
 
 /// A message as RFC 5424 has it, framed as RFC 5425 §4.3 has it.
-fn framed(text: &str) -> String {
+pub(super) fn framed(text: &str) -> String {
     let message = format!("<134>1 2026-02-24T15:46:29.123456Z node1 app 42 - [corelane@32473 source=\"s\"] {text}");
     format!("{} {message}", message.len())
 }
 
 /// Waits until the file holds `lines` lines.
-async fn lines_of(path: &Path, lines: usize) -> Vec<String> {
+pub(super) async fn lines_of(path: &Path, lines: usize) -> Vec<String> {
     let read = async {
         loop {
             let text = fs::read_to_string(path).unwrap_or_default();
@@ -156,12 +204,12 @@ async fn rsyslogd_killed_with_lines_under_way_gets_them_all_when_it_is_back() {
 }
 
 /// The messages in a file, without those rsyslogd writes about itself.
-fn texts(path: &Path) -> Vec<String> {
+pub(super) fn texts(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().filter_map(|line| line.split_once("\"] ")).map(|(_, text)| text.to_owned()).collect()
 }
 
-async fn texts_until(path: &Path, last: &str) -> Vec<String> {
+pub(super) async fn texts_until(path: &Path, last: &str) -> Vec<String> {
     let read = async {
         loop {
             let texts = texts(path);

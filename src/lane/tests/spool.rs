@@ -103,7 +103,7 @@ fn what_is_sent_again_from_the_spool_after_a_power_loss_is_identical() {
         world.disk.append(LOG, format!("no time, \"seq\":{number}}}\n").as_bytes()).expect("written");
     }
     write(&world, MANY / 100..MANY);
-    world.until(LONG, |world| world.stored("a").len() as u64 >= MANY && world.stored("b").len() > 3_000);
+    world.until(LONG, |world| world.stored("a").len() as u64 >= MANY && world.stored("b").len() > 1_000);
     world.disk.remove(LOG).expect("removed");
     world.until(LONG, |world| kept(world).spooled_files == 1 && kept(world).pinned_files == 0);
     world.until(LONG, |world| world.lane.as_ref().is_some_and(|lane| lane.checkpoint.is_safe()));
@@ -112,7 +112,7 @@ fn what_is_sent_again_from_the_spool_after_a_power_loss_is_identical() {
     world.mood("b", Mood::Acks);
     world.start();
     until_done(&mut world, "b");
-    assert_eq!(world.totals("b").delivered, MANY);
+    world.until(LONG, |world| world.totals("b").delivered == MANY);
 }
 
 #[test]
@@ -287,7 +287,8 @@ fn a_kill_at_any_moment_loses_nothing_that_would_vanish() {
         }
         world.mood("b", Mood::Acks);
         until_done(&mut world, "b");
-        assert_eq!(world.totals("b").delivered, MANY, "seed {seed}");
+        world.until(LONG, |world| world.totals("b").delivered == MANY);
+        println!("seed {seed} lived");
     }
 }
 

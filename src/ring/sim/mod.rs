@@ -63,6 +63,11 @@ impl SimWorld {
     }
 
     /// With all its parents.
+    /// Lets time pass while nothing looks.
+    pub fn pass(&self, time: Duration) {
+        self.world().pass(time);
+    }
+
     pub fn make_directory(&self, path: impl AsRef<Path>) {
         self.world().disk.make_directory(path.as_ref());
     }
@@ -109,6 +114,11 @@ impl SimWorld {
     pub fn meta(&self, path: impl AsRef<Path>) -> Option<Meta> {
         let world = self.world();
         world.disk.look_up(path.as_ref()).ok().map(|inode| world.disk.meta(inode))
+    }
+
+    /// Files that processes have open.
+    pub fn open_files(&self) -> usize {
+        self.world().processes.values().map(|process| process.handles.iter().flatten().count()).sum()
     }
 
     /// Something outside the machine happens at this time: no sleep goes beyond it.

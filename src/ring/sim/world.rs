@@ -120,6 +120,10 @@ impl World {
         self.now
     }
 
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
     pub fn wall(&self) -> Nanos {
         BEGINNING.plus(u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX))
     }

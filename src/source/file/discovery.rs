@@ -5,6 +5,7 @@
 
 use std::{
     ffi::OsStr,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -29,6 +30,8 @@ pub struct Walk {
     pub directories: Vec<PathBuf>,
     /// In words, what could not be looked at.
     pub troubles: Vec<String>,
+    /// Something failed that may work at the next look: what was not found may be there all the same.
+    pub unsure: bool,
 }
 
 /// Endings of rotated files that were compressed: their content was read before.
@@ -58,7 +61,7 @@ fn walk_glob<R: Ring>(ring: &mut R, input: &FileInput, glob: &PathGlob, walk: &m
         }
         let entries = match ring.list(&directory, READERS_MAX) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Made later, perhaps: watch the deepest directory that exists.
                 if let Some(parent) = directory.ancestors().skip(1).find(|up| ring.stat_path(up).is_ok()) {
                     walk.directories.push(parent.to_owned());
@@ -66,6 +69,7 @@ fn walk_glob<R: Ring>(ring: &mut R, input: &FileInput, glob: &PathGlob, walk: &m
                 continue;
             }
             Err(error) => {
+                walk.unsure |= may_pass(&error);
                 walk.troubles.push(format!("{}: {error}", directory.display()));
                 continue;
             }
@@ -79,12 +83,18 @@ fn walk_glob<R: Ring>(ring: &mut R, input: &FileInput, glob: &PathGlob, walk: &m
             } else if glob.matcher.is_match(&path) && !input.exclude.is_match(&path) && !is_compressed(&path) {
                 match ring.stat_path(&path) {
                     Ok(meta) if meta.regular => walk.found.push(Found { path, meta }),
-                    _ => {}
+                    Ok(_) => {}
+                    Err(error) => walk.unsure |= may_pass(&error),
                 }
             }
         }
         walk.directories.push(directory);
     }
+}
+
+/// Whether a failure says nothing about what is there: neither that it is gone nor that it is not for us.
+pub fn may_pass(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
 }
 
 /// Whether `name` is `live` with a rotation mark behind it.

@@ -16,10 +16,10 @@ use crate::{
 /// One array of the chain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
-    offset: u64,
+    pub offset: u64,
     /// Ordinal of its first item.
-    first: u64,
-    capacity: u64,
+    pub first: u64,
+    pub capacity: u64,
     /// The array after it; 0 while there was none.
     next: u64,
 }

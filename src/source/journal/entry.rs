@@ -18,8 +18,8 @@ use crate::{
     model::{Hint, Nanos, Position, Record, SourceMask},
     ring::Ring,
     wire::journal::{
-        ALIGNMENT, Compression, DataHead, Decompressor, ObjectHead, ObjectKind, PayloadFault, object::DATA_HEAD_BYTES,
-        object::ENTRY_ITEMS_AT,
+        ALIGNMENT, Compression, DataHead, Decompressor, EntryHead, ObjectHead, ObjectKind, PayloadFault,
+        object::DATA_HEAD_BYTES, object::ENTRY_ITEMS_AT,
     },
 };
 
@@ -30,7 +30,7 @@ const STORED_BYTES_MAX: usize = JOURNAL_FIELD_BYTES_MAX + 64 * 1024;
 #[derive(Clone, Copy, Debug, Default)]
 enum Place {
     #[default]
-    Absent,
+    Nowhere,
     /// From this offset of the file, in the window.
     Window(u64, usize),
     /// In the cache.
@@ -39,8 +39,6 @@ enum Place {
     Message(usize),
     /// In the draft's `scratch`.
     Scratch(usize, usize),
-    /// In the draft's template.
-    Template,
 }
 
 /// What is known of the entry at hand.
@@ -48,8 +46,13 @@ enum Place {
 pub(super) struct Draft {
     /// Items before this are done.
     item: usize,
-    /// Of `Templates`.
+    /// All of them are: who wants the entry.
+    sources: Option<SourceMask>,
+    /// Of `Templates`; it has those of the `known` fields that are not `own`.
     template: usize,
+    known: u8,
+    own: u8,
+    /// Those of the entry's own.
     texts: [Place; Field::TEXTS],
     priority: Option<u8>,
     /// Microseconds since the epoch.
@@ -69,12 +72,37 @@ pub(super) struct Draft {
 
 impl Draft {
     /// The entry at hand begins anew.
+    #[inline]
     pub fn restart(&mut self) {
-        self.item = 0;
+        (self.item, self.sources) = (0, None);
+    }
+
+    /// Nothing was done for the entry at hand.
+    #[inline]
+    pub fn is_untouched(&self) -> bool {
+        self.item == 0 && self.sources.is_none()
+    }
+
+    /// The entry is what `template` says, with a message of its own: so many bytes at this offset in the window.
+    #[inline]
+    pub fn settle(&mut self, index: usize, template: &Template, head: &EntryHead, message: Option<(u64, usize)>) {
+        self.set_boot(&head.boot_id);
+        (self.template, self.known, self.own) = (index, template.known, 0);
+        (self.priority, self.source_time) = (template.priority, template.source_time);
+        (self.cut, self.spoiled, self.sources) = (false, false, Some(template.sources));
+        if let Some((offset, bytes)) = message {
+            self.set_text(Field::Message, Place::Window(offset, bytes));
+        }
+    }
+
+    /// The time at which the sender's kernel took it, in microseconds since the epoch.
+    #[inline]
+    pub fn set_source_time(&mut self, digits: &[u8]) {
+        self.source_time = number(digits);
     }
 
     fn begin(&mut self, selectors: &Selectors) {
-        self.texts = Default::default();
+        (self.known, self.own) = (0, 0);
         (self.priority, self.source_time, self.cut, self.spoiled) = (None, None, false, false);
         self.scratch.clear();
         selectors.begin(&mut self.rounds);
@@ -94,9 +122,7 @@ impl Draft {
     /// Takes what the common items come to.
     #[inline]
     fn adopt(&mut self, index: usize, template: &Template) {
-        for (place, text) in self.texts.iter_mut().zip(template.texts) {
-            *place = if text.is_some() { Place::Template } else { Place::Absent };
-        }
+        (self.known, self.own) = (template.known, 0);
         (self.template, self.priority, self.source_time) = (index, template.priority, template.source_time);
         (self.cut, self.spoiled) = (false, false);
         self.scratch.clear();
@@ -110,8 +136,14 @@ impl Draft {
             Field::Priority => self.priority.is_some(),
             Field::SourceTime => self.source_time.is_some(),
             Field::Other => true,
-            text => !matches!(self.texts[text as usize], Place::Absent),
+            text => self.known & text.bit() != 0,
         }
+    }
+
+    #[inline]
+    fn set_text(&mut self, field: Field, place: Place) {
+        (self.known, self.own) = (self.known | field.bit(), self.own | field.bit());
+        self.texts[field as usize] = place;
     }
 
     #[inline]
@@ -120,7 +152,7 @@ impl Draft {
             Field::Priority => self.priority = number(value).and_then(|n| u8::try_from(n).ok()).filter(|&n| n < 8),
             Field::SourceTime => self.source_time = number(value),
             Field::Other => {}
-            text => self.texts[text as usize] = place,
+            text => self.set_text(text, place),
         }
     }
 }
@@ -142,6 +174,9 @@ impl JournalFile {
     /// Works out which sources want the peeked entry and where its fields lie.
     #[inline]
     pub fn assemble<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &mut Selectors) -> Result<SourceMask, Stop> {
+        if let Some(sources) = self.draft.sources {
+            return Ok(sources);
+        }
         let Some(Peeked { offset, head, .. }) = self.peeked() else { return Ok(0) };
         let (offset, count, boot_id) = (*offset, head.items(self.layout), head.boot_id);
         let common = self.common_items(offset, count);
@@ -162,14 +197,16 @@ impl JournalFile {
         let learns = self.draft.item < common;
         while self.draft.item < count {
             if learns && self.draft.item == common {
-                self.learn(offset, common);
+                self.learn(selectors, offset, common);
             }
             let item = self.items(offset, self.draft.item, 1);
             let item = if item.len() == bytes { self.layout.offset(item).unwrap_or_default() } else { 0 };
             self.take(io, selectors, item)?;
             self.draft.item += 1;
         }
-        Ok(selectors.verdict(&self.draft.rounds))
+        let sources = selectors.verdict(&self.draft.rounds);
+        self.draft.sources = Some(sources);
+        Ok(sources)
     }
 
     /// The bytes of some items of the entry at `offset`.
@@ -191,20 +228,23 @@ impl JournalFile {
     }
 
     /// Keeps what the common items came to as a template, when all of it is known by heart.
-    fn learn(&mut self, offset: u64, common: usize) {
+    fn learn(&mut self, selectors: &Selectors, offset: u64, common: usize) {
         let (layout, group) = (self.layout, self.group);
         let bytes = layout.entry_item_bytes();
         let at = offset + ENTRY_ITEMS_AT as u64;
         let Some(items) = self.window.slice(at, common * bytes) else { return };
         let older = |item: &[u8]| layout.offset(item).is_some_and(|item| item < group);
-        let known = |place: &Place| matches!(place, Place::Absent | Place::Slot(_));
-        if self.draft.spoiled || !items.chunks_exact(bytes).all(older) || !self.draft.texts.iter().all(known) {
+        let draft = &self.draft;
+        let kept =
+            |field: &Field| draft.own & field.bit() == 0 || matches!(draft.texts[*field as usize], Place::Slot(_));
+        if draft.spoiled || !items.chunks_exact(bytes).all(older) || !Field::ALL_TEXTS.iter().all(kept) {
             return;
         }
         let Some(template) = self.templates.admit(items) else { return };
         (template.priority, template.source_time) = (self.draft.priority, self.draft.source_time);
         template.rounds.clone_from(&self.draft.rounds);
-        for field in Field::ALL_TEXTS {
+        template.sources = selectors.verdict(&self.draft.rounds);
+        for field in Field::ALL_TEXTS.into_iter().filter(|field| self.draft.own & field.bit() != 0) {
             if let Place::Slot(slot) = self.draft.texts[field as usize] {
                 template.set_text(field, &self.cache.slot(slot).value);
             }
@@ -368,7 +408,7 @@ impl JournalFile {
                     draft.message.extend_from_slice(payload);
                 }
                 draft.cut |= !whole;
-                draft.texts[Field::Message as usize] = Place::Message(value_at);
+                draft.set_text(Field::Message, Place::Message(value_at));
                 return Ok(());
             }
             None => {
@@ -384,13 +424,16 @@ impl JournalFile {
 
     #[inline]
     pub fn text(&self, field: Field) -> &[u8] {
+        if self.draft.own & field.bit() == 0 {
+            let known = self.draft.known & field.bit() != 0;
+            return if known { self.templates.at(self.draft.template).text(field) } else { &[] };
+        }
         let found = match self.draft.texts[field as usize] {
-            Place::Absent => None,
+            Place::Nowhere => None,
             Place::Window(offset, bytes) => self.window.slice(offset, bytes),
             Place::Slot(slot) => Some(self.cache.slot(slot).value.as_slice()),
             Place::Message(from) => self.draft.message.get(from..),
             Place::Scratch(from, to) => self.draft.scratch.get(from..to),
-            Place::Template => self.templates.at(self.draft.template).text(field),
         };
         found.unwrap_or_default()
     }

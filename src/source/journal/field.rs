@@ -22,6 +22,13 @@ impl Field {
     pub const ALL_TEXTS: [Self; Self::TEXTS] =
         [Self::Message, Self::Identifier, Self::Unit, Self::Pid, Self::SyslogPid, Self::Hostname];
 
+    /// Its place in a set of texts; 0 for what is no text.
+    #[inline]
+    pub const fn bit(self) -> u8 {
+        let index = self as u8;
+        if (index as usize) < Self::TEXTS { 1 << index } else { 0 }
+    }
+
     #[inline]
     pub fn named(name: &[u8]) -> Self {
         match name {

@@ -28,7 +28,7 @@ const PAST_TAIL_BYTES: u64 = 16 * 1024;
 /// Room for an ENTRY at the end of a window.
 const ENTRY_ROOM_BYTES: u64 = 4096;
 /// Entries so far apart have large arrays between them, which are left out.
-const GAP_BYTES: u64 = 32 * 1024;
+pub(super) const GAP_BYTES: u64 = 32 * 1024;
 /// Bytes before an ENTRY behind such a gap in which the DATA written for it is looked for; any other is read by itself.
 const NEAR_BYTES: u64 = 8 * 1024;
 
@@ -247,8 +247,7 @@ impl JournalFile {
             };
             match self.entry(io, offset)? {
                 Some(head) => {
-                    self.peeks[usize::from(self.odd)] = Peeked { offset, ordinal: self.next, head };
-                    self.has_peeked = true;
+                    self.set_peeked(Peeked { offset, ordinal: self.next, head });
                 }
                 None => {
                     self.lose(io, 1, "an entry is damaged or beyond the end of the file; it is passed over");
@@ -327,6 +326,12 @@ impl JournalFile {
             self.draft.restart();
             self.walked_past(Some(last.seqnum));
         }
+    }
+
+    #[inline]
+    pub fn set_peeked(&mut self, peeked: Peeked) {
+        self.peeks[usize::from(self.odd)] = peeked;
+        self.has_peeked = true;
     }
 
     /// The entry that is next, once it was read.

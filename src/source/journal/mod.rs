@@ -18,6 +18,7 @@ mod look;
 mod lookup;
 mod order;
 mod own;
+mod quick;
 mod repeat;
 mod seek;
 mod select;
@@ -142,10 +143,13 @@ impl JournalCounts {
     }
 }
 
-/// What one round of the loop came to.
-enum Round {
+/// What one step came to.
+enum Step {
+    /// The next entry of this file is assembled, and these want it.
     Record(usize, SourceMask),
+    Pending,
     Idle,
+    Yield,
 }
 
 impl JournalCursor {
@@ -193,42 +197,58 @@ impl JournalCursor {
 
     /// The next record some source wants. Entries nobody wants are passed over, at most
     /// `limits::JOURNAL_STEP_ENTRIES_MAX` before `Next::Yield`; `position` moves with them.
+    #[inline]
     pub fn next<R: Ring>(&mut self, ring: &mut R, token: Token) -> Next<'_> {
+        match self.step(ring, token) {
+            Step::Record(index, sources) => match self.files[index].record(sources) {
+                Some(record) => Next::Record(record),
+                None => Next::Yield,
+            },
+            Step::Pending => Next::Pending,
+            Step::Idle => Next::Idle,
+            Step::Yield => Next::Yield,
+        }
+    }
+
+    fn step<R: Ring>(&mut self, ring: &mut R, token: Token) -> Step {
         if self.flight.is_some() {
-            return Next::Pending;
+            return Step::Pending;
         }
         if let Some(file) = self.handed.take().and_then(|index| self.files.get_mut(index)) {
             file.advance();
         }
+        let mut budget = JOURNAL_STEP_ENTRIES_MAX;
+        if let Some((index, sources)) = self.quick(&mut budget) {
+            self.handed = Some(index);
+            return Step::Record(index, sources);
+        }
         let mut flight = None;
         let mut troubles = std::mem::take(&mut self.troubles);
-        let mut io = Io { ring, token, flight: &mut flight, troubles: &mut troubles, budget: JOURNAL_STEP_ENTRIES_MAX };
+        let mut io = Io { ring, token, flight: &mut flight, troubles: &mut troubles, budget };
         let round = self.round(&mut io);
         (self.flight, self.troubles) = (flight, troubles);
         match round {
-            Ok(Round::Record(index, sources)) => {
+            Ok(Some((index, sources))) => {
                 self.handed = Some(index);
-                match self.files[index].record(sources) {
-                    Some(record) => Next::Record(record),
-                    None => Next::Yield,
-                }
+                Step::Record(index, sources)
             }
-            Ok(Round::Idle) => Next::Idle,
-            Err(Stop::Pending) => Next::Pending,
-            Err(Stop::Yield | Stop::End) => Next::Yield,
+            Ok(None) => Step::Idle,
+            Err(Stop::Pending) => Step::Pending,
+            Err(Stop::Yield | Stop::End) => Step::Yield,
             // A disk that fails is asked again at the next look, not in a circle.
-            Err(Stop::Io(_)) => Next::Idle,
+            Err(Stop::Io(_)) => Step::Idle,
         }
     }
 
-    fn round<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<Round, Stop> {
+    /// The file whose next entry is assembled, and who wants it; `None` when nothing is left.
+    fn round<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<Option<(usize, SourceMask)>, Stop> {
         loop {
             while self.look != Look::Rest {
                 self.look(io)?;
             }
             let Some(index) = self.choose(io)? else {
                 if !self.stale {
-                    return Ok(Round::Idle);
+                    return Ok(None);
                 }
                 // A look costs as much as many entries, and a busy writer always gives a reason for the next one.
                 io.budget = io.budget.checked_sub(JOURNAL_STEP_ENTRIES_MAX / 4).ok_or(Stop::Yield)?;
@@ -241,21 +261,30 @@ impl JournalCursor {
                 io.spend()?;
                 continue;
             }
-            let mut sources = self.files[index].assemble(io, &mut self.selectors)?;
-            if sources != 0 && self.own.wrote(&self.files[index]) {
-                self.counts.own += 1;
-                sources &= self.selectors.named();
-            }
-            self.count(io, index, sources);
+            let sources = self.files[index].assemble(io, &mut self.selectors)?;
+            let sources = self.spared(index, sources);
+            self.account(index, sources);
+            self.tell_gap(io, index);
             if sources != 0 {
-                return Ok(Round::Record(index, sources));
+                return Ok(Some((index, sources)));
             }
             self.files[index].advance();
             io.spend()?;
         }
     }
 
+    /// Those that get the assembled entry, unless it is this process's own.
+    #[inline]
+    fn spared(&mut self, index: usize, sources: SourceMask) -> SourceMask {
+        if sources == 0 || !self.own.wrote(&self.files[index]) {
+            return sources;
+        }
+        self.counts.own += 1;
+        sources & self.selectors.named()
+    }
+
     /// Whether the peeked entry was read of another file already.
+    #[inline]
     fn is_repeat(&mut self, index: usize) -> bool {
         let file = &mut self.files[index];
         let Some(peeked) = file.peeked().filter(|_| !file.weighed) else { return false };
@@ -266,25 +295,32 @@ impl JournalCursor {
     }
 
     /// Accounts for the entry about to be handed out or passed over.
-    fn count<R>(&mut self, io: &mut Io<'_, R>, index: usize, sources: SourceMask) {
+    #[inline]
+    fn account(&mut self, index: usize, sources: SourceMask) {
         let file = &mut self.files[index];
         if file.next >= file.look_back_until {
             file.counted = true;
             self.passed = Some(index);
+            self.counts.read += 1;
             if self.began.is_none() {
                 self.began = Some(file.passed());
             }
-            if let Some((_, seqnum)) = self.gap_after.take_if(|(id, _)| *id == file.header.seqnum_id) {
-                let gap = file.passed().seqnum.saturating_sub(seqnum).saturating_sub(1);
-                self.counts.unattributed = self.counts.unattributed.saturating_add(gap);
-                io.troubles.tell(format!(
-                    "the journal file of the last position is gone; at most {gap} entries were vacuumed unread"
-                ));
-            }
         }
-        self.counts.read += u64::from(file.next >= file.look_back_until);
         self.counts.spoiled += u64::from(file.draft.spoiled);
         self.counts.cut += u64::from(sources != 0 && file.draft.cut);
+    }
+
+    /// The file of the position resumed from is gone: the first entry after it says how much went with it.
+    fn tell_gap<R>(&mut self, io: &mut Io<'_, R>, index: usize) {
+        let file = &self.files[index];
+        let ours = |(id, _): &mut ([u8; 16], u64)| file.counted && *id == file.header.seqnum_id;
+        if let Some((_, seqnum)) = self.gap_after.take_if(ours) {
+            let gap = file.passed().seqnum.saturating_sub(seqnum).saturating_sub(1);
+            self.counts.unattributed = self.counts.unattributed.saturating_add(gap);
+            io.troubles.tell(format!(
+                "the journal file of the last position is gone; at most {gap} entries were vacuumed unread"
+            ));
+        }
     }
 
     /// The `Op::Read` under way has ended.

@@ -17,16 +17,16 @@ use crate::ring::Ring;
 /// The file being read, and up to where no other one is due.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Current {
-    index: usize,
+    pub index: usize,
     /// The smallest seqnum any other file of its seqnum id has next.
-    seqnum: u64,
+    pub seqnum: u64,
     /// The oldest entry another seqnum id has next.
-    rival: Option<Moment>,
+    pub rival: Option<Moment>,
 }
 
 /// When an entry was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
+pub(super) struct Moment {
     boot_id: [u8; 16],
     /// Not known before the entry is read.
     monotonic: Option<u64>,

@@ -22,10 +22,22 @@ struct Met {
     most: u32,
 }
 
+/// Neighbours of one file among what was noted.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    file: u32,
+    /// The number of its first entry, by `Repeats::total`.
+    from: u64,
+}
+
 /// What was handed on, within bounds.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    noted: VecDeque<(u64, u32)>,
+    /// Keys of the last `JOURNAL_REMEMBERED_MAX` entries; the *n*-th noted stands at *n* modulo that.
+    keys: Vec<u64>,
+    /// Entries noted, ever.
+    total: u64,
+    runs: VecDeque<Run>,
     index: Option<HashMap<u64, Met>>,
     boot_id: [u8; 16],
     /// The youngest entry of this boot, and its file.
@@ -37,17 +49,22 @@ impl Repeats {
     /// Whether this entry of `file` was handed on before, of another file; to be asked once for each entry.
     #[inline]
     pub fn is_repeat(&mut self, file: u32, head: &EntryHead) -> bool {
-        let newest = self.noted.is_empty() || (head.boot_id == self.boot_id && head.monotonic > self.monotonic);
-        let neighbour = head.boot_id == self.boot_id && head.monotonic == self.monotonic && file == self.file;
+        let same_boot = head.boot_id == self.boot_id;
+        if self.total == 0 || (same_boot && head.monotonic > self.monotonic) {
+            (self.boot_id, self.monotonic) = (head.boot_id, head.monotonic);
+            self.note(file, key(head));
+            return false;
+        }
+        let neighbour =
+            same_boot && head.monotonic == self.monotonic && self.runs.back().map(|run| run.file) == Some(file);
         let key = key(head);
-        if !newest && !neighbour && self.met(file, key) {
+        if !neighbour && self.met(file, key) {
             return true;
         }
         self.note(file, key);
-        if newest || head.boot_id != self.boot_id {
+        if !same_boot {
             (self.boot_id, self.monotonic) = (head.boot_id, head.monotonic);
         }
-        self.file = file;
         false
     }
 
@@ -58,13 +75,10 @@ impl Repeats {
 
     /// Counts an entry that may be a copy; true if it is one.
     fn met(&mut self, file: u32, key: u64) -> bool {
-        let noted = &self.noted;
-        let index = self.index.get_or_insert_with(|| {
-            let mut index: HashMap<u64, Met> = HashMap::with_capacity(noted.len());
-            noted.iter().for_each(|&(key, file)| index.entry(key).or_default().meet(file));
-            index
-        });
-        let Some(met) = index.get_mut(&key) else { return false };
+        if self.index.is_none() {
+            self.index = Some(self.make_index());
+        }
+        let Some(met) = self.index.as_mut().and_then(|index| index.get_mut(&key)) else { return false };
         let mut once_more = *met;
         once_more.meet(file);
         if once_more.most > met.most {
@@ -74,16 +88,41 @@ impl Repeats {
         true
     }
 
+    fn make_index(&self) -> HashMap<u64, Met> {
+        let mut index: HashMap<u64, Met> = HashMap::with_capacity(self.keys.len());
+        let oldest = self.total - self.keys.len() as u64;
+        let mut ends = self.runs.iter().skip(1).map(|run| run.from).chain([self.total]);
+        for run in &self.runs {
+            let end = ends.next().unwrap_or(self.total);
+            for number in run.from.max(oldest)..end {
+                if let Some(&key) = self.keys.get(number as usize % JOURNAL_REMEMBERED_MAX) {
+                    index.entry(key).or_default().meet(run.file);
+                }
+            }
+        }
+        index
+    }
+
     #[inline]
     fn note(&mut self, file: u32, key: u64) {
-        if self.noted.len() == JOURNAL_REMEMBERED_MAX
-            && let Some((oldest, _)) = self.noted.pop_front()
-            && let Some(index) = &mut self.index
-        {
-            index.remove(&oldest);
+        let place = self.total as usize % JOURNAL_REMEMBERED_MAX;
+        let forgotten = match self.keys.get_mut(place) {
+            Some(oldest) => Some(std::mem::replace(oldest, key)),
+            None => {
+                self.keys.push(key);
+                None
+            }
+        };
+        if self.runs.back().is_none_or(|run| run.file != file) {
+            let oldest = (self.total + 1) - self.keys.len() as u64;
+            while self.runs.get(1).is_some_and(|second| second.from <= oldest) {
+                self.runs.pop_front();
+            }
+            self.runs.push_back(Run { file, from: self.total });
         }
-        self.noted.push_back((key, file));
+        self.total += 1;
         if let Some(index) = &mut self.index {
+            forgotten.and_then(|oldest| index.remove(&oldest));
             index.entry(key).or_default().meet(file);
         }
     }
@@ -97,17 +136,13 @@ impl Met {
     }
 }
 
-/// Boot, times and fields of an entry in one number. Files are compared by it, not people's passwords: a few
-/// multiplications that keep all bits are enough.
+/// Boot, times and fields of an entry in one number. Files are compared by it, not people's passwords: the hash of the
+/// fields spreads well by itself, and a multiplication by an odd number keeps all bits of the time.
 #[inline]
 fn key(head: &EntryHead) -> u64 {
-    const ODD: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let boot = u64::from_le_bytes(*head.boot_id.first_chunk().unwrap_or(&[0; 8]));
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        product as u64 ^ (product >> 64) as u64
-    };
-    fold(head.monotonic ^ ODD[0], head.realtime ^ boot ^ ODD[1]) ^ fold(head.xor_hash ^ ODD[2], ODD[0] ^ head.monotonic)
+    (head.monotonic ^ boot).wrapping_mul(ODD) ^ head.realtime.rotate_left(32) ^ head.xor_hash
 }
 
 #[cfg(test)]
@@ -147,9 +182,21 @@ mod tests {
         for n in 0..3 * JOURNAL_REMEMBERED_MAX as u64 {
             assert!(!repeats.is_repeat(1, &entry(n + 1, n)));
         }
-        assert_eq!(repeats.noted.len(), JOURNAL_REMEMBERED_MAX);
+        assert_eq!(repeats.keys.len(), JOURNAL_REMEMBERED_MAX);
         let newest = 3 * JOURNAL_REMEMBERED_MAX as u64;
         assert!(repeats.is_repeat(2, &entry(newest, newest - 1)));
         assert!(!repeats.is_repeat(2, &entry(1, 0)), "too long ago");
+    }
+
+    #[test]
+    fn files_that_take_turns_are_told_apart_and_bounded() {
+        let mut repeats = Repeats::default();
+        for n in 0..2 * JOURNAL_REMEMBERED_MAX as u64 {
+            assert!(!repeats.is_repeat(n as u32 % 2, &entry(n + 1, n)));
+        }
+        assert!(repeats.runs.len() <= JOURNAL_REMEMBERED_MAX + 1);
+        for n in 2 * JOURNAL_REMEMBERED_MAX as u64 - 1000..2 * JOURNAL_REMEMBERED_MAX as u64 {
+            assert!(repeats.is_repeat(n as u32 % 2 ^ 1, &entry(n + 1, n)), "the copy in the other file");
+        }
     }
 }

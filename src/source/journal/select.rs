@@ -15,6 +15,8 @@ pub(super) struct Selectors {
     fields: Vec<Tested>,
     /// What distinct DATA objects pass; `rounds` masks each. The first passes nothing.
     passes: Vec<SourceMask>,
+    /// Some test is on a field that is usually an entry's own.
+    tests_own: bool,
 }
 
 /// The tests of one field.
@@ -41,7 +43,8 @@ enum Pattern {
 impl Selectors {
     /// `inputs[i]` is bit *i*; those beyond `JOURNAL_SOURCES_MAX` never match (a plan has none).
     pub fn new(inputs: &[JournalInput]) -> Self {
-        let mut selectors = Self { given: vec![SourceMask::MAX], fields: Vec::new(), passes: Vec::new() };
+        let mut selectors =
+            Self { given: vec![SourceMask::MAX], fields: Vec::new(), passes: Vec::new(), tests_own: false };
         if inputs.len() < JOURNAL_SOURCES_MAX {
             selectors.given[0] = (1 << inputs.len()) - 1;
         }
@@ -68,6 +71,7 @@ impl Selectors {
             }
         }
         selectors.passes = vec![0; selectors.given.len()];
+        selectors.tests_own = selectors.tests(b"MESSAGE") || selectors.tests(b"_SOURCE_REALTIME_TIMESTAMP");
         selectors
     }
 
@@ -95,6 +99,13 @@ impl Selectors {
         self.fields.iter().filter(service).flat_map(|field| &field.tests).fold(0, |mask, test| mask | test.source)
     }
 
+    /// Whether some test is on the message or the sender's time, which most entries have of their own.
+    #[inline]
+    pub fn tests_own(&self) -> bool {
+        self.tests_own
+    }
+
+    #[inline]
     pub fn tests(&self, name: &[u8]) -> bool {
         self.fields.iter().any(|field| field.name == name)
     }

@@ -4,8 +4,6 @@
 //! Items are sorted by offset, so the common ones stand first, byte for byte the same. Their bytes name a template: the
 //! values they have, the tests they pass. With it an entry costs one comparison instead of a look-up for each item.
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::field::Field;
 use crate::{limits::JOURNAL_TEMPLATES_MAX, model::SourceMask};
 
@@ -17,23 +15,30 @@ const PLACES: usize = JOURNAL_TEMPLATES_MAX / WAYS;
 pub(super) struct Template {
     items: Vec<u8>,
     /// Parts of `values`, for the fields that are there.
-    pub texts: [Option<(u32, u32)>; Field::TEXTS],
+    texts: [(u32, u32); Field::TEXTS],
     values: Vec<u8>,
+    /// Which fields are there: bit *i* is the *i*-th text.
+    pub known: u8,
     pub priority: Option<u8>,
     pub source_time: Option<u64>,
     pub rounds: Vec<SourceMask>,
+    /// Who wants such an entry when nothing else in it is tested.
+    pub sources: SourceMask,
 }
 
 impl Template {
-    pub fn text(&self, field: Field) -> Option<&[u8]> {
-        let (from, to) = self.texts[field as usize]?;
-        self.values.get(from as usize..to as usize)
+    /// The value of a field; of one that is not there, nothing.
+    #[inline]
+    pub fn text(&self, field: Field) -> &[u8] {
+        let (from, to) = self.texts[field as usize];
+        self.values.get(from as usize..to as usize).unwrap_or_default()
     }
 
     pub fn set_text(&mut self, field: Field, value: &[u8]) {
         let from = self.values.len() as u32;
         self.values.extend_from_slice(value);
-        self.texts[field as usize] = Some((from, self.values.len() as u32));
+        self.texts[field as usize] = (from, self.values.len() as u32);
+        self.known |= field.bit();
     }
 }
 
@@ -56,7 +61,7 @@ impl Templates {
         if self.places.is_empty() || items.is_empty() {
             return None;
         }
-        let first = place(xxh3_64(items)) * WAYS;
+        let first = place(hash(items)) * WAYS;
         if self.places[first].items == items {
             return Some(first);
         }
@@ -80,7 +85,7 @@ impl Templates {
         if self.seen.is_empty() {
             self.seen = vec![0; PLACES];
         }
-        let hash = xxh3_64(items);
+        let hash = hash(items);
         let place = place(hash);
         if std::mem::replace(&mut self.seen[place], hash) != hash {
             return None;
@@ -92,9 +97,31 @@ impl Templates {
         template.items.clear();
         template.items.extend_from_slice(items);
         template.values.clear();
-        template.texts = Default::default();
+        (template.texts, template.known) = Default::default();
         Some(template)
     }
+}
+
+/// Where to look; whoever finds compares all bytes. Items are numbers that differ in few bits, so one multiplication for
+/// two of them spreads well enough.
+#[inline]
+fn hash(items: &[u8]) -> u64 {
+    const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9];
+    let word = |bytes: &[u8; 8], odd: u64| u64::from_le_bytes(*bytes) ^ odd;
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let (words, rest) = items.as_chunks::<8>();
+    let (pairs, last) = words.as_chunks::<2>();
+    let mut hash = pairs.iter().fold(0u64, |hash, [a, b]| hash.wrapping_add(fold(word(a, ODD[0]), word(b, ODD[1]))));
+    for bytes in last {
+        hash = hash.wrapping_add(fold(word(bytes, ODD[0]), ODD[1]));
+    }
+    for byte in rest {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(ODD[0]);
+    }
+    hash ^ hash >> 32
 }
 
 #[inline]
@@ -117,8 +144,8 @@ mod tests {
         template.set_text(Field::Pid, b"7");
         let index = templates.find(b"12345678").unwrap();
         let found = templates.at(index);
-        assert_eq!((found.text(Field::Unit), found.text(Field::Pid)), (Some(&b"unit"[..]), Some(&b"7"[..])));
-        assert_eq!(found.text(Field::Message), None);
+        assert_eq!((found.text(Field::Unit), found.text(Field::Pid)), (&b"unit"[..], &b"7"[..]));
+        assert_eq!((found.text(Field::Message), found.known), (&[][..], Field::Unit.bit() | Field::Pid.bit()));
         assert!(templates.find(b"1234567").is_none() && templates.find(b"").is_none());
     }
 
@@ -128,7 +155,7 @@ mod tests {
         for n in 0..100_000u64 {
             let items = (n % 3000).to_le_bytes();
             match templates.find(&items) {
-                Some(index) => assert_eq!(templates.at(index).text(Field::Pid), Some(&items[..])),
+                Some(index) => assert_eq!(templates.at(index).text(Field::Pid), &items[..]),
                 None => {
                     if let Some(template) = templates.admit(&items) {
                         template.set_text(Field::Pid, &items);

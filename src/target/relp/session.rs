@@ -91,7 +91,7 @@ impl Session {
             return again;
         }
         while out.len() < RELP_WRITE_BYTES && self.sent.len() < RELP_WINDOW_FRAMES {
-            let Some((piece, message)) = window.next() else { break };
+            let Some((piece, message)) = window.next_piece() else { break };
             put_syslog(out, self.next, message);
             self.sent.push_back(Sent::Unanswered(piece));
             self.next = self.next.next();

@@ -266,7 +266,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A peer that never takes messages whose number is a multiple of 11, and each of another multiple of 7 the second time.
+/// A peer that never takes messages whose number is a multiple of 11, and other multiples of 7 only the second time.
 #[derive(Default)]
 struct World {
     window: Window<usize>,
@@ -303,7 +303,7 @@ impl World {
         let index = choice % talk.came.len();
         let message: usize = talk.came[index].1["message ".len()..].parse().unwrap();
         let refusals = self.refusals.entry(message).or_default();
-        let takes = message % 11 != 0 && (message % 7 != 0 || *refusals > 0);
+        let takes = !message.is_multiple_of(11) && (!message.is_multiple_of(7) || *refusals > 0);
         *refusals += usize::from(!takes);
         if takes {
             self.taken.push(message);
@@ -330,7 +330,7 @@ impl World {
             let (first, count) = self.pushed[load];
             let untaken = (first..first + count).filter(|message| !self.taken.contains(message));
             let untaken: Vec<usize> = untaken.collect();
-            assert!(untaken.iter().all(|message| message % 11 == 0), "{untaken:?} settled and never taken");
+            assert!(untaken.iter().all(|message| message.is_multiple_of(11)), "{untaken:?} settled and never taken");
             assert_eq!(refusal.map_or(0, |refusal| refusal.entries as usize), untaken.len());
         }
     }

@@ -79,7 +79,7 @@ impl<T> Window<T> {
     }
 
     /// The message to be sent next, with its length before it.
-    pub fn next(&mut self) -> Option<(Piece, &[u8])> {
+    pub fn next_piece(&mut self) -> Option<(Piece, &[u8])> {
         while self.items.get(self.sending).is_some_and(Item::is_sent) {
             self.sending += 1;
         }

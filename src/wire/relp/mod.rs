@@ -128,13 +128,16 @@ pub const fn frame_bytes_max(data_bytes_max: usize) -> usize {
     HEADER_BYTES_MAX + data_bytes_max + 1
 }
 
+/// A field and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits off a field of a header and the space behind it. `None`: more of it may come.
 fn field<'a>(
     bytes: &'a [u8],
     allowed: impl Fn(&u8) -> bool,
     bytes_max: usize,
     what: &'static str,
-) -> Result<Option<(&'a [u8], &'a [u8])>, Malformed> {
+) -> Result<Option<Split<'a>>, Malformed> {
     let length = bytes.iter().take(bytes_max + 1).take_while(|byte| allowed(byte)).count();
     match bytes.get(length) {
         _ if length > bytes_max => Err(Malformed(what)),

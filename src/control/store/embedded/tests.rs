@@ -11,6 +11,11 @@ use crate::{
     model::ObjectId,
 };
 
+/// With a key of its own, made when there is none.
+fn open(state: &Path) -> Result<Embedded, Fault> {
+    Embedded::open(state, || Keyring::open_or_make(&state.join("cluster.key")))
+}
+
 fn put(name: &str, id: u64, expected: Expected) -> Write {
     let reading = Document::read(crate::config::Kind::Target, &json!({"name": name, "type": "console"}));
     let value = Some((ObjectId(id), reading.document));
@@ -26,13 +31,13 @@ fn apply(store: &Embedded, writes: Vec<Write>) -> u64 {
 }
 
 fn names(snapshot: &Snapshot) -> Vec<&str> {
-    snapshot.objects.iter().map(Object::name).collect()
+    snapshot.objects.iter().map(crate::config::Object::name).collect()
 }
 
 /// A state directory with the revisions 1 (a) and 2 (a, b).
 fn two_revisions() -> (tempfile::TempDir, PathBuf) {
     let state = tempfile::tempdir().unwrap();
-    let store = Embedded::open(state.path()).unwrap();
+    let store = open(state.path()).unwrap();
     assert_eq!(apply(&store, vec![put("a", u64::MAX, Expected::Absent)]), 1);
     assert_eq!(apply(&store, vec![put("b", u64::MAX - 2, Expected::Absent)]), 2);
     let newest = store.path(2);
@@ -42,7 +47,7 @@ fn two_revisions() -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn what_was_committed_is_there_after_a_restart() {
     let (state, newest) = two_revisions();
-    let snapshot = Embedded::open(state.path()).unwrap().snapshot();
+    let snapshot = open(state.path()).unwrap().snapshot();
     assert_eq!((snapshot.revision, names(&snapshot)), (2, vec!["a", "b"]));
     assert_eq!(snapshot.objects[1].id, ObjectId(u64::MAX - 2));
     assert_eq!(snapshot.complaints, []);
@@ -56,7 +61,7 @@ fn a_file_torn_at_any_byte_costs_one_revision_and_no_start() {
     let whole = fs::read(&newest).unwrap();
     for cut in 0..whole.len() {
         fs::write(&newest, &whole[..cut]).unwrap();
-        let snapshot = Embedded::open(state.path()).unwrap().snapshot();
+        let snapshot = open(state.path()).unwrap().snapshot();
         assert_eq!((snapshot.revision, names(&snapshot)), (1, vec!["a"]), "cut at {cut}");
         assert_eq!(snapshot.complaints.len(), 1);
     }
@@ -70,7 +75,7 @@ fn a_flipped_bit_anywhere_is_noticed() {
         let mut bent = whole.clone();
         bent[at] ^= 1;
         fs::write(&newest, &bent).unwrap();
-        let snapshot = Embedded::open(state.path()).unwrap().snapshot();
+        let snapshot = open(state.path()).unwrap().snapshot();
         // A digit of the header may change its case or spelling without changing its value; then nothing is lost.
         assert!(snapshot.revision == 1 || names(&snapshot) == ["a", "b"], "bit at {at}");
     }
@@ -80,10 +85,10 @@ fn a_flipped_bit_anywhere_is_noticed() {
 fn the_number_of_a_torn_revision_is_not_used_again() {
     let (state, newest) = two_revisions();
     fs::write(&newest, "torn").unwrap();
-    let store = Embedded::open(state.path()).unwrap();
+    let store = open(state.path()).unwrap();
     assert_eq!(apply(&store, Vec::new()), 3);
     drop(store);
-    let snapshot = Embedded::open(state.path()).unwrap().snapshot();
+    let snapshot = open(state.path()).unwrap().snapshot();
     assert_eq!((snapshot.revision, snapshot.complaints.len()), (3, 0));
 }
 
@@ -92,14 +97,14 @@ fn it_starts_when_every_file_is_torn() {
     let (state, newest) = two_revisions();
     fs::write(&newest, "").unwrap();
     fs::write(newest.with_file_name("00000000000000000001.json"), "\0\0\0\0").unwrap();
-    let snapshot = Embedded::open(state.path()).unwrap().snapshot();
+    let snapshot = open(state.path()).unwrap().snapshot();
     assert_eq!((snapshot.revision, snapshot.objects.len(), snapshot.complaints.len()), (0, 0, 2));
 }
 
 #[test]
 fn the_history_is_bounded() {
     let state = tempfile::tempdir().unwrap();
-    let store = Embedded::open(state.path()).unwrap();
+    let store = open(state.path()).unwrap();
     for _ in 0..limits::HISTORY_REVISIONS + 3 {
         apply(&store, Vec::new());
     }
@@ -110,7 +115,7 @@ fn the_history_is_bounded() {
 #[test]
 fn what_is_not_as_expected_is_refused_whole() {
     let (state, _) = two_revisions();
-    let store = Embedded::open(state.path()).unwrap();
+    let store = open(state.path()).unwrap();
     for wrong in [put("a", 1, Expected::Absent), put("a", 1, Expected::At(2)), put("c", 1, Expected::At(1))] {
         let refused = store.apply(&change(vec![put("new", 9, Expected::Absent), wrong])).unwrap_err();
         assert_eq!(refused.kind(), Kind::Stale);
@@ -122,7 +127,7 @@ fn what_is_not_as_expected_is_refused_whole() {
 #[test]
 fn the_history_says_who_did_what_and_gives_it_back() {
     let (state, _) = two_revisions();
-    let store = Embedded::open(state.path()).unwrap();
+    let store = open(state.path()).unwrap();
     let delete = Write { value: None, ..put("a", 0, Expected::At(1)) };
     assert_eq!(apply(&store, vec![delete, put("b", 5, Expected::At(2))]), 3);
     let newest = &store.history().unwrap()[0];
@@ -135,9 +140,38 @@ fn the_history_says_who_did_what_and_gives_it_back() {
 }
 
 #[test]
+fn no_file_has_a_secret_and_what_cannot_be_opened_is_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let store = open(state.path()).unwrap();
+    let body = json!({"name": "loki", "type": "loki", "url": "http://h/loki/api/v1/push", "bearerToken": "hunter2"});
+    let document = Document::read(crate::config::Kind::Target, &body).document;
+    let mut with_secret = put("loki", 1, Expected::Absent);
+    with_secret.value = Some((ObjectId(1), document.clone()));
+    apply(&store, vec![with_secret]);
+    drop(store);
+    for file in fs::read_dir(state.path().join("store")).unwrap() {
+        assert!(!fs::read_to_string(file.unwrap().path()).unwrap().contains("hunter2"));
+    }
+    // Without the key the object is there, complains, and survives a change of another one.
+    let key = state.path().join("cluster.key");
+    let away = state.path().join("away");
+    fs::rename(&key, &away).unwrap();
+    let store = Embedded::open(state.path(), || Ok(Keyring::open(&key))).unwrap();
+    assert!(store.snapshot().sealed.contains(&(crate::config::Kind::Target, "loki".to_owned())));
+    assert_eq!(store.snapshot().objects[0].refusals.len(), 1);
+    apply(&store, vec![put("a", 2, Expected::Absent)]);
+    // The key comes back while it runs.
+    fs::rename(&away, &key).unwrap();
+    store.refresh();
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.find(crate::config::Kind::Target, "loki").unwrap().document, document);
+    assert!(snapshot.sealed.is_empty());
+}
+
+#[test]
 fn two_processes_do_not_share_a_store() {
     let state = tempfile::tempdir().unwrap();
-    let _first = Embedded::open(state.path()).unwrap();
-    let refused = Embedded::open(state.path()).unwrap_err();
+    let _first = open(state.path()).unwrap();
+    let refused = open(state.path()).unwrap_err();
     assert!(refused.to_string().contains("in use by another corelane"), "{refused}");
 }

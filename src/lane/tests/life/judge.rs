@@ -1,0 +1,319 @@
+//! What must hold, judged from outside: by the lines that were written, the entries that arrived and the positions a
+//! lane claims.
+//!
+//! A broken invariant panics with its name first, so that whoever plants bugs can say which one caught them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use super::line::{Line, Name, hash, name};
+use crate::{
+    lane::Lane,
+    model::{Level, ObjectId, ReaderKey},
+    orders::Port,
+    ring::Ring,
+};
+
+/// Targets of one life, by index; a mask of them fits a byte.
+pub const TARGETS: usize = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invariant {
+    /// Every line arrived, or is accounted for.
+    NoLoss,
+    /// What is settled is not sent again.
+    Window,
+    /// A position does not pass what has not arrived.
+    Hole,
+    /// A settled position does not go back.
+    Position,
+    /// Lines of one file arrive in order at first.
+    Order,
+    /// A resent entry is the same.
+    Identity,
+    /// Equal neighbours stay distinct, and only they.
+    Twins,
+    /// What a filter forbids does not arrive.
+    Filter,
+    /// The counts are those of the world outside.
+    Ledger,
+    Memory,
+    Liveness,
+}
+
+/// Panics with the name of what is broken.
+pub fn broken(invariant: Invariant, what: &str) -> ! {
+    panic!("invariant {invariant:?} is broken: {what}")
+}
+
+pub fn demand(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) {
+    if !holds {
+        broken(invariant, &what());
+    }
+}
+
+/// One entry as a peer stored it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Labels, tenant and structured metadata, rendered; without the label that plans change.
+    pub labels: String,
+    pub time: i64,
+    pub line: String,
+}
+
+/// What is known of one line, a bit for each target.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    pub arrived: u8,
+    /// A filter in force since it was written may have kept it.
+    pub filtered: u8,
+    /// A filter was in force all the time.
+    pub forbidden: u8,
+    /// The peer said no for good.
+    pub refused: u8,
+    /// Lost by what the design declares: deleted unread, truncated, written before the target was.
+    pub gone: u8,
+}
+
+impl Marks {
+    fn may_be_missing(&self) -> u8 {
+        self.filtered | self.forbidden | self.refused | self.gone
+    }
+}
+
+/// One file over all its names, as the writers know it.
+#[derive(Debug, Default)]
+pub struct File {
+    pub lines: Vec<u32>,
+    /// What stands in it is not what was written line by line: truncated, torn.
+    pub disturbed: bool,
+    /// It was emptied at this size.
+    pub risky_below: u64,
+    /// First line of each level that has not arrived, and first of all that no position has passed.
+    next: [[usize; TARGETS]; Level::COUNT],
+    passed: [usize; TARGETS],
+    /// Settled positions that a restart must know, and those that a power loss must leave.
+    floor: [u64; TARGETS],
+    durable: [u64; TARGETS],
+    syncing: [u64; TARGETS],
+}
+
+#[derive(Debug, Default)]
+pub struct Judge {
+    pub lines: Vec<Line>,
+    pub marks: Vec<Marks>,
+    pub files: Vec<File>,
+    /// By (inode, generation).
+    pub known: HashMap<(u64, u64), usize>,
+    /// Target indexes by object.
+    pub targets: BTreeMap<ObjectId, usize>,
+    entries: HashMap<(usize, u32), (String, i64)>,
+    /// Distinct times of each group of equal lines at each target.
+    twins: BTreeMap<(usize, u32), BTreeSet<(String, i64)>>,
+    /// Entries that arrived at each target, again and again included.
+    pub entries_arrived: [u64; TARGETS],
+    pub first_arrivals: [u64; TARGETS],
+    /// Batches up to this number may be out of order: one before them was given back.
+    pub disordered: [u64; TARGETS],
+    /// A generation is being synced, begun after so many failures of the disk.
+    syncing: Option<u64>,
+}
+
+impl Judge {
+    /// A new line of a file.
+    pub fn written(&mut self, line: Line, marks: Marks) -> u32 {
+        let id = self.lines.len() as u32;
+        self.files[line.file].lines.push(id);
+        self.lines.push(line);
+        self.marks.push(marks);
+        id
+    }
+
+    /// A peer stored an entry of batch `batch`.
+    pub fn stored(&mut self, target: usize, batch: u64, entry: &Entry) {
+        self.entries_arrived[target] += 1;
+        match name(&entry.line) {
+            Name::Line(id) if self.is_whole(id, &entry.line) => self.line_stored(target, batch, id, entry),
+            Name::Twin(group) => {
+                let known = self.twins.entry((target, group)).or_default();
+                known.insert((entry.labels.clone(), entry.time));
+            }
+            _ => {}
+        }
+    }
+
+    fn is_whole(&self, id: u32, text: &str) -> bool {
+        let Some(line) = self.lines.get(id as usize) else { broken(Invariant::Identity, text) };
+        let whole = line.hash == hash(text);
+        demand(whole || self.files[line.file].disturbed, Invariant::Identity, || format!("line {id} is {text:?}"));
+        whole
+    }
+
+    fn line_stored(&mut self, target: usize, batch: u64, id: u32, entry: &Entry) {
+        let (bit, line) = (1 << target, &self.lines[id as usize]);
+        let marks = &mut self.marks[id as usize];
+        let file = &self.files[line.file];
+        demand(marks.forbidden & bit == 0, Invariant::Filter, || format!("line {id} {line:?} at target {target}"));
+        if marks.arrived & bit != 0 {
+            let first = &self.entries[&(target, id)];
+            let same = first.0 == entry.labels && first.1 == entry.time;
+            demand(same || file.disturbed, Invariant::Identity, || format!("{first:?}, then {entry:?}"));
+            let floor = file.floor[target];
+            demand(file.disturbed || line.end > floor, Invariant::Window, || {
+                format!("line {id} of file {} arrived again at target {target}, settled up to {floor}", line.file)
+            });
+            return;
+        }
+        marks.arrived |= bit;
+        self.first_arrivals[target] += 1;
+        self.entries.insert((target, id), (entry.labels.clone(), entry.time));
+        if batch > self.disordered[target] && !file.disturbed {
+            // Lines of different levels are different streams.
+            let (file, level) = (line.file, line.level);
+            let next = self.next_missing(file, target, Some(level), |file| &mut file.next[level as usize]);
+            demand(next.is_none_or(|next| next > id), Invariant::Order, || {
+                format!("line {id} came to target {target} before line {}", next.unwrap_or_default())
+            });
+        }
+    }
+
+    /// The first line of a file (and level) that must arrive and has not.
+    fn next_missing(
+        &mut self,
+        file: usize,
+        target: usize,
+        level: Option<Level>,
+        pointer: impl Fn(&mut File) -> &mut [usize; TARGETS],
+    ) -> Option<u32> {
+        let at = &mut pointer(&mut self.files[file])[target];
+        let mut next = *at;
+        let lines = &self.files[file].lines;
+        while let Some(id) = lines.get(next) {
+            let marks = &self.marks[*id as usize];
+            let known = (marks.arrived | marks.may_be_missing()) & 1 << target != 0;
+            let line = &self.lines[*id as usize];
+            if !known && line.twin.is_none() && level.is_none_or(|level| line.level == level) {
+                break;
+            }
+            next += 1;
+        }
+        let found = lines.get(next).copied();
+        pointer(&mut self.files[file])[target] = next;
+        found
+    }
+
+    /// After each turn: positions, what they passed, and what is kept. `failures` are those of the disk so far.
+    pub fn turned<R: Ring, P: Port>(&mut self, lane: &Lane<R, P>, failures: u64) {
+        let kept = lane.checkpoint.lets_go(Duration::ZERO);
+        for reader in lane.readers.values() {
+            let ReaderKey::File(identity) = &reader.key else { continue };
+            let Some(file) = self.known.get(&(identity.inode, identity.generation)).copied() else { continue };
+            if self.files[file].disturbed {
+                continue;
+            }
+            for flow in &reader.flows {
+                let Some(target) = self.targets.get(&flow.target).copied() else { continue };
+                self.flow_turned(file, target, flow.settled().offset(), kept);
+            }
+        }
+        match (self.syncing, lane.checkpoint.is_syncing()) {
+            (None, true) => {
+                self.syncing = Some(failures);
+                self.files.iter_mut().for_each(|file| file.syncing = file.floor);
+            }
+            (Some(before), false) => {
+                self.syncing = None;
+                if before == failures {
+                    self.files.iter_mut().for_each(|file| file.durable = file.syncing);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn flow_turned(&mut self, file: usize, target: usize, settled: u64, kept: bool) {
+        let floor = self.files[file].floor[target];
+        demand(settled >= floor, Invariant::Position, || {
+            format!("target {target} was settled up to {floor} of file {file} and is now up to {settled}")
+        });
+        if settled == floor && !kept {
+            return;
+        }
+        if kept {
+            self.files[file].floor[target] = settled;
+        }
+        let missing = self.next_missing(file, target, None, |file| &mut file.passed);
+        let hole = missing.filter(|id| self.lines[*id as usize].end <= settled);
+        demand(hole.is_none(), Invariant::Hole, || {
+            let id = hole.unwrap_or_default();
+            format!("settled up to {settled} of file {file} at target {target}, where line {id} never arrived")
+        });
+    }
+
+    /// The machine went off: only what was synced is known.
+    pub fn power_lost(&mut self) {
+        self.syncing = None;
+        self.files.iter_mut().for_each(|file| file.floor = file.durable);
+    }
+
+    /// The process is gone, batches are numbered anew.
+    pub fn killed(&mut self) {
+        self.syncing = None;
+        self.disordered = [0; TARGETS];
+    }
+
+    /// A target was deleted: its positions are forgotten, and what was written is not meant for a new one.
+    pub fn target_forgotten(&mut self, target: usize) {
+        self.marks.iter_mut().for_each(|marks| marks.gone |= 1 << target);
+        for file in &mut self.files {
+            (file.floor[target], file.durable[target], file.syncing[target]) = (0, 0, 0);
+            file.passed[target] = 0;
+            file.next.iter_mut().for_each(|next| next[target] = 0);
+        }
+    }
+
+    /// Whatever of this file has not arrived at `targets` may never do.
+    pub fn file_gone(&mut self, file: usize, targets: u8) {
+        for id in &self.files[file].lines {
+            let marks = &mut self.marks[*id as usize];
+            marks.gone |= targets & !marks.arrived;
+        }
+    }
+
+    /// At the end: every line arrived or is accounted for, and equal lines are as many as were written.
+    pub fn check_arrivals(&self) {
+        for target in 0..self.targets.values().max().map_or(0, |last| last + 1) {
+            let missing = |id: &usize| {
+                let marks = &self.marks[*id];
+                self.lines[*id].twin.is_none() && (marks.arrived | marks.may_be_missing()) & 1 << target == 0
+            };
+            let missing: Vec<usize> = (0..self.lines.len()).filter(missing).collect();
+            demand(missing.is_empty(), Invariant::NoLoss, || {
+                let first = missing.first().map(|id| &self.lines[*id]);
+                format!("target {target} never got {} lines, the first of them {first:?}", missing.len())
+            });
+            self.check_twins(target);
+        }
+    }
+
+    fn check_twins(&self, target: usize) {
+        let mut groups: BTreeMap<u32, (usize, usize, bool)> = BTreeMap::new();
+        for (line, marks) in self.lines.iter().zip(&self.marks) {
+            let Some(group) = line.twin else { continue };
+            let (all, excused, disturbed) = groups.entry(group).or_default();
+            *all += 1;
+            *excused += usize::from(marks.may_be_missing() & 1 << target != 0);
+            *disturbed |= self.files[line.file].disturbed;
+        }
+        for (group, (all, excused, disturbed)) in groups {
+            let arrived = self.twins.get(&(target, group)).map_or(0, BTreeSet::len);
+            let fits = arrived + excused >= all && (arrived <= all || disturbed);
+            demand(fits, Invariant::Twins, || {
+                let times = self.twins.get(&(target, group));
+                format!("{all} equal lines of group {group} are {arrived} at target {target}: {times:?}")
+            });
+        }
+    }
+}

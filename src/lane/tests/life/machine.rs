@@ -1,0 +1,328 @@
+//! One machine with one lane on it, and everything that surrounds it in a life.
+
+use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+
+use globset::Glob;
+
+use super::{
+    super::world::{id, source, target},
+    dice::Dice,
+    judge::{Invariant, TARGETS, demand},
+    kinds::Trouble,
+    peer::{Manners, Net, NetPort},
+    rules::{Rules, SOURCES},
+    writer::Chain,
+};
+use crate::{
+    lane::{Lane, LaneConfig, LaneHandle},
+    limits,
+    model::Level,
+    orders::LaneOrder,
+    plan::{Format, Framing, Input, Plan, Protocol, SourcePlan, SyslogPlan, TargetKind, TargetPlan},
+    ring::{
+        FaultKind, Faults, Ring,
+        sim::{Sim, SimWorld},
+    },
+    stats::Board,
+};
+
+const STATE: &str = "/var/lib/corelane/checkpoint";
+const FORMATS: [Format; SOURCES] = [Format::ZapJson, Format::Unstructured, Format::Logfmt];
+pub const TARGET_NAMES: [&str; TARGETS] = ["a", "b", "c"];
+
+pub fn directory(source: usize) -> String {
+    format!("/var/log/s{source}")
+}
+
+pub struct Life {
+    pub disk: SimWorld,
+    pub net: Rc<RefCell<Net>>,
+    pub board: Arc<Board>,
+    pub lane: Option<Lane<Sim, NetPort>>,
+    handle: Option<LaneHandle>,
+    pub plan: Plan,
+    pub rules: Rules,
+    pub dice: Dice,
+    pub chains: Vec<Chain>,
+    pub faults: Faults,
+    /// Files without a name that the lane has open.
+    pub unlinked: Vec<usize>,
+    /// Sources and targets whose ledgers cannot be told to the line from outside.
+    pub inexact_sources: u8,
+    pub inexact_targets: u8,
+    pub next_twin: u32,
+    pub has_long_lines: bool,
+    /// Most `queueBytes` a target ever had.
+    pub queue_bytes: usize,
+    pub turns: u64,
+}
+
+impl Life {
+    pub fn new(seed: u64, sources: usize, kinds: &[TargetSort]) -> Self {
+        let disk = SimWorld::new(seed);
+        disk.make_directory(STATE);
+        let mut plan = Plan::empty("c1", "n1");
+        for number in 0..sources {
+            disk.make_directory(directory(number));
+            plan.sources.push(Arc::new(source_plan(number)));
+        }
+        let net = Rc::new(RefCell::new(Net::default()));
+        net.borrow_mut().dice = Dice::new(seed ^ 0x5eed);
+        for (at, sort) in kinds.iter().enumerate() {
+            let target = target_plan(TARGET_NAMES[at], *sort);
+            net.borrow_mut().judge.targets.insert(target.id, at);
+            plan.targets.push(Arc::new(target));
+        }
+        let mut life = Self {
+            disk,
+            net,
+            board: Arc::default(),
+            lane: None,
+            handle: None,
+            plan,
+            rules: Rules::default(),
+            dice: Dice::new(seed),
+            chains: Vec::new(),
+            faults: Faults::default(),
+            unlinked: Vec::new(),
+            inexact_sources: 0,
+            inexact_targets: 0,
+            next_twin: 0,
+            has_long_lines: false,
+            queue_bytes: limits::QUEUE_BYTES_MIN,
+            turns: 0,
+        };
+        life.start();
+        life
+    }
+
+    pub fn start(&mut self) {
+        let config = LaneConfig {
+            lane: 0,
+            lanes: 1,
+            checkpoint: PathBuf::from(STATE),
+            backend_reason: String::new(),
+            core: None,
+        };
+        let lane = Lane::new(config, self.disk.ring(), NetPort(Rc::clone(&self.net)), Arc::clone(&self.board));
+        self.handle = Some(lane.handle());
+        self.lane = Some(lane);
+        self.give_plan();
+    }
+
+    pub fn give_plan(&mut self) {
+        self.plan.revision += 1;
+        if let Some(handle) = &self.handle {
+            let plan = Arc::new(self.plan.clone());
+            self.net.borrow_mut().give_plan(Arc::clone(&plan));
+            handle.order(LaneOrder::Plan(plan));
+        }
+    }
+
+    pub fn order(&self, order: LaneOrder) {
+        if let Some(handle) = &self.handle {
+            handle.order(order);
+        }
+    }
+
+    pub fn note(&self, trouble: Trouble) {
+        self.net.borrow_mut().table.note(trouble);
+    }
+
+    pub fn set_manners(&self, target: usize, manners: Manners) {
+        self.net.borrow_mut().manners[target] = manners;
+    }
+
+    /// SIGKILL: what was written stays, what was on its way may have arrived.
+    pub fn kill(&mut self) {
+        if self.lane.is_some() {
+            self.note(Trouble::Killed);
+        }
+        self.disk.kill();
+        self.gone();
+    }
+
+    /// What every end of a process takes with it.
+    pub fn gone(&mut self) {
+        self.lane = None;
+        self.handle = None;
+        let net = &mut *self.net.borrow_mut();
+        net.now = self.disk.now().mono;
+        net.killed();
+        for file in self.unlinked.drain(..) {
+            net.judge.file_gone(file, u8::MAX);
+            self.inexact_sources = u8::MAX;
+        }
+    }
+
+    /// The machine goes off. With `logs`, what was written to the logs and not synced may be gone as well.
+    pub fn lose_power(&mut self, logs: bool) {
+        for chain in 0..self.chains.len() {
+            self.flush(chain);
+        }
+        if !logs {
+            self.disk.sync_tree("/var/log");
+        }
+        self.disk.power_loss();
+        self.note(if logs { Trouble::PowerLostWithLogs } else { Trouble::PowerLost });
+        self.gone();
+        self.net.borrow_mut().judge.power_lost();
+        if logs {
+            self.survey();
+        }
+    }
+
+    /// Finds out what of the logs is still as it was written.
+    fn survey(&mut self) {
+        let mut found = std::collections::HashMap::new();
+        for chain in &mut self.chains {
+            chain.rotations = 0;
+            for number in 0..200u64 {
+                let path = if number == 0 { chain.path.clone() } else { format!("{}.{number}", chain.path) };
+                let Some(meta) = self.disk.meta(&path) else { continue };
+                let content = self.disk.content(&path).unwrap_or_default();
+                if content.last().is_some_and(|last| *last != b'\n') {
+                    let _ = self.disk.append(&path, b"\n");
+                }
+                chain.rotations = chain.rotations.max(number);
+                found.insert((meta.inode, meta.generation), content);
+            }
+        }
+        let known: Vec<((u64, u64), usize)> =
+            self.net.borrow().judge.known.iter().map(|(key, file)| (*key, *file)).collect();
+        for (key, file) in known {
+            let intact = |id: &u32| {
+                let net = self.net.borrow();
+                let line = &net.judge.lines[*id as usize];
+                let text = found.get(&key).and_then(|content| content.get(line.start as usize..line.end as usize));
+                text.is_some_and(|text| super::line::hash(&String::from_utf8_lossy(text)) == line.hash)
+            };
+            let lines = self.net.borrow().judge.files[file].lines.clone();
+            if !lines.iter().all(intact) || !found.contains_key(&key) {
+                let size = found.get(&key).map_or(0, Vec::len) as u64;
+                self.disturb(file, size + 1);
+            }
+        }
+    }
+
+    pub fn turn(&mut self) {
+        self.turns += 1;
+        self.net.borrow_mut().step(self.disk.now().mono);
+        let Some(lane) = &mut self.lane else { return self.pass(Duration::from_millis(50)) };
+        let due = self.net.borrow().next_due();
+        self.disk.alarm(due);
+        lane.turn().expect("the ring works");
+        let net = &mut *self.net.borrow_mut();
+        net.step(self.disk.now().mono);
+        let injected = self.disk.injected();
+        let failures = injected.of(FaultKind::PersistFailure) + injected.of(FaultKind::WriteFull);
+        net.judge.turned(lane, failures);
+        check_memory(lane, self.queue_bytes);
+        if lane.plan.revision == self.plan.revision {
+            self.rules.obeyed();
+        }
+    }
+
+    pub fn turns(&mut self, turns: usize) {
+        (0..turns).for_each(|_| self.turn());
+    }
+
+    /// Time goes by while nothing runs.
+    fn pass(&mut self, span: Duration) {
+        let _ = self.disk.ring().reap(span, &mut Vec::new());
+    }
+
+    /// Turns until `done`, at most for so long in simulated time.
+    pub fn until(&mut self, most: Duration, mut done: impl FnMut(&Self) -> bool) {
+        let (end, turns) = (self.disk.now().mono + most, self.turns + 200_000);
+        while !done(self) {
+            demand(self.disk.now().mono < end && self.turns < turns, Invariant::Liveness, || {
+                format!("it does not come to rest: {:#?}", self.board.lanes())
+            });
+            self.turn();
+        }
+    }
+
+    /// Whether everything that will arrive has arrived.
+    pub fn is_quiet(&self) -> bool {
+        self.lane.as_ref().is_some_and(|lane| lane.is_idle() && lane.plan.revision == self.plan.revision)
+    }
+
+    pub fn change_target(&mut self, at: usize, change: impl FnOnce(&mut TargetPlan)) {
+        let Some(found) = self.plan.targets.iter().position(|target| target.name == TARGET_NAMES[at]) else { return };
+        let mut target = TargetPlan::clone(&self.plan.targets[found]);
+        change(&mut target);
+        self.plan.targets[found] = Arc::new(target);
+        self.give_plan();
+    }
+
+    pub fn change_source(&mut self, at: usize, change: impl FnOnce(&mut SourcePlan)) {
+        let mut source = SourcePlan::clone(&self.plan.sources[at]);
+        change(&mut source);
+        self.plan.sources[at] = Arc::new(source);
+        self.give_plan();
+    }
+
+    pub fn target(&self, at: usize) -> Option<&Arc<TargetPlan>> {
+        self.plan.targets.iter().find(|target| target.name == TARGET_NAMES[at])
+    }
+}
+
+/// Nothing grows beyond its named limit.
+fn check_memory(lane: &Lane<Sim, NetPort>, queue_bytes: usize) {
+    let passes = lane.passes();
+    let hold = |holds: bool, what: &str| demand(holds, Invariant::Memory, || what.to_owned());
+    hold(lane.pool.lent() <= limits::CHUNKS_MAX, "chunks");
+    hold(lane.opening.len() <= limits::OPENING_MAX, "openings");
+    hold(lane.awaiting.len() <= passes + lane.opening.len() + limits::RING_READS_MAX, "awaited reads");
+    hold(lane.watching.len() <= lane.readers.len() + 64, "watches");
+    hold(lane.troubles.len() <= limits::TROUBLES_MAX, "troubles");
+    // One batch more of each shape may have been open when the credit ran out.
+    let beyond = 2 * SOURCES * (limits::BATCH_BYTES + limits::RESEND_BEYOND_QUEUE_BYTES);
+    for (_, target) in lane.targets.iter() {
+        hold(target.in_flight_bytes <= queue_bytes + beyond, "bytes in flight");
+        hold(target.with_port <= limits::BATCHES_IN_FLIGHT_MAX, "batches in flight");
+    }
+}
+
+fn source_plan(number: usize) -> SourcePlan {
+    let mut plan = source();
+    plan.name = format!("s{number}");
+    plan.id = id(&plan.name);
+    plan.format = FORMATS[number];
+    plan.tenant = (number == 2).then(|| "tenant-2".to_owned());
+    if let Input::File(file) = &mut plan.input {
+        let pattern = format!("{}/*.log", directory(number));
+        file.paths[0].matcher = Glob::new(&pattern).expect("a glob").compile_matcher();
+        file.paths[0].base = PathBuf::from(directory(number));
+        file.paths[0].pattern = pattern;
+    }
+    plan
+}
+
+/// What stands behind a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetSort {
+    Loki,
+    Syslog,
+}
+
+pub fn target_plan(name: &str, sort: TargetSort) -> TargetPlan {
+    let mut plan = target(name);
+    if sort == TargetSort::Syslog {
+        plan.kind = TargetKind::Syslog(SyslogPlan {
+            host: "127.0.0.1".to_owned(),
+            port: 514,
+            protocol: Protocol::Tcp,
+            framing: Framing::OctetCounted,
+            facility: 20,
+            max_message_bytes: 256 * 1024,
+            sd_id: "corelane@32473".to_owned(),
+            server_name: String::new(),
+            tls: None,
+            permitted_peer: None,
+        });
+    }
+    plan.min_level = Level::Trace;
+    plan
+}
