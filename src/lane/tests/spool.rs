@@ -274,7 +274,7 @@ fn a_deleted_target_takes_its_spool_with_it() {
 /// Killed at any moment, with faults, and the descriptors kept: nothing is lost, nothing is sent otherwise.
 #[test]
 fn a_kill_at_any_moment_loses_nothing_that_would_vanish() {
-    for seed in 300..330u64 {
+    for seed in seeds(300..330) {
         let mut world = world(seed, Mood::Down, if seed % 2 == 0 { 0 } else { 1 << 30 });
         world.disk.set_descriptor_store(true);
         world.disk.set_faults(crate::ring::Faults { read_error: 2, ..crate::ring::Faults::rough() });
@@ -366,4 +366,12 @@ fn a_drained_lane_has_synced_its_checkpoint() {
     world.turns(300);
     assert_eq!(world.stored("a"), all(0..100), "nothing twice");
     let _ = line(0, "info");
+}
+
+/// `CORELANE_SEED` runs one.
+fn seeds(all: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    match std::env::var("CORELANE_SEED").ok().and_then(|text| text.parse::<u64>().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => all,
+    }
 }
