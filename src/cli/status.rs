@@ -224,7 +224,12 @@ fn proof(reader: &Value) -> Option<String> {
 fn readers(status: &Value) -> Table {
     let mut table = Table::new(&["READER", "SOURCE", "BEHIND", "LOST UNSEEN"]);
     for reader in items(&status["readers"]).iter().take(READERS_SHOWN) {
-        let draining = if reader["draining"] == Value::Bool(true) { ", rotated away" } else { "" };
+        let draining = match (reader["kept"].as_str(), reader["draining"] == Value::Bool(true)) {
+            (Some("pinned"), _) => ", deleted, held open",
+            (Some("spooled"), _) => ", deleted, in the spool",
+            (_, true) => ", rotated away",
+            (_, false) => "",
+        };
         let behind = format!("{} bytes{draining}", counted(&reader["behindBytes"]));
         let unseen = match reader["unattributed"].as_u64() {
             None | Some(0) => String::new(),
