@@ -18,8 +18,8 @@ use crate::{
     model::{Hint, Nanos, Position, Record, SourceMask},
     ring::Ring,
     wire::journal::{
-        ALIGNMENT, Compression, DataHead, Decompressor, EntryHead, ObjectHead, ObjectKind, PayloadFault, object::DATA_HEAD_BYTES,
-        object::ENTRY_ITEMS_AT,
+        ALIGNMENT, Compression, DataHead, Decompressor, EntryHead, ObjectHead, ObjectKind, PayloadFault,
+        object::DATA_HEAD_BYTES, object::ENTRY_ITEMS_AT,
     },
 };
 
@@ -179,6 +179,9 @@ impl JournalFile {
         }
         let Some(Peeked { offset, head, .. }) = self.peeked() else { return Ok(0) };
         let (offset, count, boot_id) = (*offset, head.items(self.layout), head.boot_id);
+        if self.draft.item == 0 && self.index.is_some() && !self.is_as_listed(io, offset, count) {
+            return Err(Stop::Yield);
+        }
         let common = self.common_items(offset, count);
         if self.draft.item == 0 {
             self.draft.set_boot(&boot_id);
@@ -211,7 +214,7 @@ impl JournalFile {
 
     /// The bytes of some items of the entry at `offset`.
     #[inline]
-    fn items(&self, offset: u64, first: usize, items: usize) -> &[u8] {
+    pub fn items(&self, offset: u64, first: usize, items: usize) -> &[u8] {
         let bytes = self.layout.entry_item_bytes();
         self.window.slice(offset + (ENTRY_ITEMS_AT + first * bytes) as u64, items * bytes).unwrap_or_default()
     }
@@ -235,7 +238,8 @@ impl JournalFile {
         let Some(items) = self.window.slice(at, common * bytes) else { return };
         let older = |item: &[u8]| layout.offset(item).is_some_and(|item| item < group);
         let draft = &self.draft;
-        let kept = |field: &Field| draft.own & field.bit() == 0 || matches!(draft.texts[*field as usize], Place::Slot(_));
+        let kept =
+            |field: &Field| draft.own & field.bit() == 0 || matches!(draft.texts[*field as usize], Place::Slot(_));
         if draft.spoiled || !items.chunks_exact(bytes).all(older) || !Field::ALL_TEXTS.iter().all(kept) {
             return;
         }

@@ -40,9 +40,8 @@ pub(super) struct Repeats {
     runs: VecDeque<Run>,
     index: Option<HashMap<u64, Met>>,
     boot_id: [u8; 16],
-    /// The youngest entry of this boot, and its file.
+    /// The youngest entry of this boot.
     monotonic: u64,
-    file: u32,
 }
 
 impl Repeats {
@@ -55,7 +54,8 @@ impl Repeats {
             self.note(file, key(head));
             return false;
         }
-        let neighbour = same_boot && head.monotonic == self.monotonic && self.runs.back().map(|run| run.file) == Some(file);
+        let neighbour =
+            same_boot && head.monotonic == self.monotonic && self.runs.back().map(|run| run.file) == Some(file);
         let key = key(head);
         if !neighbour && self.met(file, key) {
             return true;

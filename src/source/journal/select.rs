@@ -43,7 +43,8 @@ enum Pattern {
 impl Selectors {
     /// `inputs[i]` is bit *i*; those beyond `JOURNAL_SOURCES_MAX` never match (a plan has none).
     pub fn new(inputs: &[JournalInput]) -> Self {
-        let mut selectors = Self { given: vec![SourceMask::MAX], fields: Vec::new(), passes: Vec::new(), tests_own: false };
+        let mut selectors =
+            Self { given: vec![SourceMask::MAX], fields: Vec::new(), passes: Vec::new(), tests_own: false };
         if inputs.len() < JOURNAL_SOURCES_MAX {
             selectors.given[0] = (1 << inputs.len()) - 1;
         }
@@ -150,7 +151,8 @@ impl Selectors {
                 let data = data.iter().enumerate().filter(passes(round));
                 data.fold(0u64, |sum, (_, (_, entries))| sum.saturating_add(*entries))
             };
-            let round = (0..rounds).filter(|&round| self.given[round] & source == 0).min_by_key(|&round| entries(round))?;
+            let round =
+                (0..rounds).filter(|&round| self.given[round] & source == 0).min_by_key(|&round| entries(round))?;
             data.iter().enumerate().filter(passes(round)).for_each(|(index, _)| taken[index] = true);
         }
         Some(taken)
