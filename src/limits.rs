@@ -436,8 +436,6 @@ pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
 pub const COLLECTOR_BEAT: Duration = Duration::from_secs(10);
 /// A collector that is alive and whose last word is older is STALE.
 pub const COLLECTOR_STALE: Duration = Duration::from_secs(120);
-/// Characters of one message in what a node tells the others of itself.
-pub const COLLECTOR_MESSAGE_CHARS_MAX: usize = 200;
 /// A lane whose last report is older counts as standing still.
 pub const REPORT_STALE: Duration = Duration::from_secs(10);
 /// A flow further behind than this is not healthy, in seconds.

@@ -3,6 +3,7 @@
 //!
 //! Each test has directories, ports and children of its own and waits for conditions, never for a time to pass.
 
+mod cli;
 mod etcd;
 mod garbage;
 mod node;

@@ -154,10 +154,11 @@ fn judge(shared: &Shared, request: &Request, peer: Option<Peer>) -> Result<Optio
     if let Err(pause) = shared.rates.caller(&caller) {
         return Err(too_fast(pause, Some(caller)));
     }
-    if if reads { caller.may_read() } else { caller.may_change() } {
-        return Ok(Some(caller));
+    let may = if reads { caller.may_read() } else { caller.may_change() };
+    match may {
+        true => Ok(Some(caller)),
+        false => Err(TurnedAway { answer: answer::denied().into(), who: Some(caller), reason: "not allowed" }),
     }
-    Err(TurnedAway { answer: answer::denied().into(), who: Some(caller), reason: "not allowed" })
 }
 
 fn identify(shared: &Shared, request: &Request, peer: Option<Peer>) -> Result<Caller, Refusal> {
