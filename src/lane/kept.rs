@@ -71,20 +71,27 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     fn open_held(&mut self, source: &Arc<SourcePlan>, input: &FileInput, inherited: Inherited) {
+        let meta = match self.ring.stat(inherited.handle) {
+            Ok(meta) => meta,
+            Err(error) => {
+                // Looked at again next time; until then nothing of it counts as gone.
+                self.discovery.failed(&error);
+                return self.keeping.inherited.push(inherited);
+            }
+        };
         let Inherited { stored, name, handle } = inherited;
         let known = self.checkpoint.slots().any(|slot| match slot.key.reader {
             ReaderKey::File(identity) => slot.key.source == source.id && identity.same_inode(&stored.identity),
             ReaderKey::Journal { .. } => false,
         });
-        let meta = self.ring.stat(handle).ok().filter(|meta| {
-            (meta.device, meta.inode, meta.generation)
-                == (stored.identity.device, stored.identity.inode, stored.identity.generation)
-        });
-        let Some(meta) = meta.filter(|_| known) else {
+        let identity = stored.identity;
+        let is_it =
+            (meta.device, meta.inode, meta.generation) == (identity.device, identity.inode, identity.generation);
+        if !(known && is_it) {
             // All of it was settled, and the manager was not told in time.
             self.ring.close(handle);
             return self.unstore(name);
-        };
+        }
         let after = self.before(source.id, input, &stored.path);
         let (source, path) = (Arc::clone(source), stored.path);
         let begin = Begin { source, path, start: StartAt::Beginning, draining: true, after, stored: Some(name) };

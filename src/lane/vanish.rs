@@ -14,7 +14,7 @@ use super::{
     identity::{Identity, Span},
     reader::{Cursor, FileOrigin, PassState, Reader, Tail},
     spool::{
-        File, Hole, Spool, Spooled,
+        Hole, Spool, Spooled,
         job::{Job, Range, Step},
         key_of,
         segment::{Kind, Owner},
@@ -27,7 +27,7 @@ use crate::{
     orders::Port,
     ring::{Handle, Ring, Token},
     source::FileCursor,
-    stats::DropReason,
+    stats::{DropReason, KeptReport},
 };
 
 /// What is done to keep one file.
@@ -400,10 +400,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.keeping.job.as_ref().is_some_and(|job| job.goes_to() == Some(handle))
     }
 
-    /// Bytes and files in the spool.
-    pub(super) fn spooled(&self) -> (u64, u64) {
-        let whole = self.ring.spool.files().filter(|(_, file): &(Handle, &File)| file.whole).count();
-        (self.ring.spool.bytes(), whole as u64)
+    pub(super) fn kept_report(&self) -> KeptReport {
+        let (pinned_bytes, pinned_files) = self.keeping.pinned;
+        let spool = &self.ring.spool;
+        KeptReport {
+            pinned_files,
+            pinned_bytes,
+            spooled_files: spool.files().count() as u64,
+            spooled_bytes: spool.bytes(),
+        }
     }
 }
 

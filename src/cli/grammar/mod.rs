@@ -38,6 +38,7 @@ pub struct Cli {
 
 /// How to reach the API; on a node with a running corelane nothing of this is needed.
 #[derive(Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Access {
     /// The API, `https://host:port` [default: this node's own]
     #[arg(long, global = true, env = "CORELANE_ENDPOINT", hide_env_values = true, value_name = "URL")]

@@ -305,10 +305,10 @@ mod tests {
         assert_eq!(bytes[64], 8);
         assert_eq!(&bytes[80..82], [0x22, 0x11]);
         assert_eq!(bytes[200], 9);
-        assert_eq!(bytes[312], 0x55);
+        assert_eq!(bytes[344], 0x55);
         // Version 1 had room for three reasons to drop.
         let mut old = bytes;
-        old.copy_within(312..328, 272);
+        old.copy_within(344..360, 272);
         old[4] = 1;
         let crc = crc32fast::hash(&old[..CRC_AT]);
         old[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
