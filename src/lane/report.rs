@@ -40,6 +40,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.readers.values_mut().for_each(|reader| reader.tally());
         let mut troubles: Vec<String> = self.troubles.iter().cloned().collect();
         troubles.extend(self.checkpoint.trouble().map(str::to_owned));
+        troubles.extend(self.streams.trouble());
         let imbalances = self.readers.values().flat_map(|reader| &reader.flows).map(|flow| flow.imbalances).sum();
         self.board.publish_lane(LaneReport {
             lane: self.config.lane,

@@ -16,3 +16,4 @@ mod peer;
 mod refusal;
 mod rsyslogd;
 mod soak;
+mod tenant;

@@ -5,7 +5,7 @@ mod gone;
 
 mod plain;
 mod review;
-mod world;
+pub(super) mod world;
 
 use std::time::Duration;
 
