@@ -19,7 +19,8 @@
 //!    [`lane::reader::Reader`]: one file, or one journal directory.
 //! 3. `lane/tail.rs` notices that the file has grown. Its *pass* (one walk over the reader, shared by all flows that
 //!    stand at the same position) becomes ready.
-//! 4. `lane/carry.rs` gives ready passes their turn while their targets have credit. Its `records` is the hot loop:
+//! 4. `lane/schedule.rs` gives ready passes their turn while their targets have credit: sources by turns, the files of
+//!    one source by event time. `records` in `lane/carry.rs` is the hot loop:
 //!    - a cursor ([`source::FileCursor`], [`source::journal::JournalCursor`]) frames the next record within its chunk;
 //!    - [`decode::Decoder`] finds level, time, message and fields, borrowing from the chunk;
 //!    - [`lane::identity::Identity`] gives the record the time it will have at every resend;

@@ -28,8 +28,8 @@ pub const DRAINING_READERS_MAX: usize = 1024;
 pub const GLOB_DIRECTORIES_MAX: usize = 4096;
 /// Sources that can share one journal directory: the width of a `SourceMask`.
 pub const JOURNAL_SOURCES_MAX: usize = 128;
-/// Window of a journal reader, in bytes. 128 KiB measured best.
-pub const JOURNAL_WINDOW_BYTES: usize = 1024 * KIB;
+/// Window of a journal reader, in bytes. Larger ones cost more memory than they save time.
+pub const JOURNAL_WINDOW_BYTES: usize = 512 * KIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 /// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
@@ -38,6 +38,8 @@ pub const JOURNAL_TEMPLATES_MAX: usize = 1024;
 pub const JOURNAL_REMEMBERED_MAX: usize = 65_536;
 /// Entries a file must have left before it is worth asking whether any of them can match.
 pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = 4096;
+/// Values whose entries are found by the index of one journal file; when more are asked for, all entries are read.
+pub const JOURNAL_INDEX_LISTS_MAX: usize = 16;
 /// Values of one field that are looked at for that; of a field with more the entries are read.
 pub const JOURNAL_LOOKUP_VALUES_MAX: u32 = 4096;
 /// Largest decompressed journal field; the size is checked before allocating. Longer ones are truncated and counted.
@@ -68,6 +70,8 @@ pub const JOURNAL_SOURCE_TIME_SKEW: Duration = Duration::from_secs(3600);
 pub const JOURNAL_MERGE_SLACK: Duration = Duration::from_secs(5);
 /// How long a drained file that was rotated away is kept open for late writers.
 pub const ROTATED_QUIET: Duration = Duration::from_secs(10);
+/// How often the head of a growing file is compared with what it was, at most.
+pub const HEAD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a hot file's size is looked at.
 pub const TAIL_POLL: Duration = Duration::from_millis(50);
 /// A file with no growth for so long leaves the hot list and waits on a one-shot watch.
@@ -297,6 +301,27 @@ pub const CHECKPOINT_HOLD: Duration = Duration::from_secs(1);
 /// An fsynced generation of the checkpoint follows at most this often.
 pub const CHECKPOINT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
+// ---- what would vanish -----------------------------------------------------------------------------------------
+
+/// Bytes of deleted files that all lanes together hold open because lines in them are not settled.
+pub const PINNED_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// Bytes of the spool of all lanes together, compressed.
+pub const SPOOL_BYTES_MAX: u64 = 2048 * MIB as u64;
+/// The spool leaves so much of its file system free, in percent.
+pub const SPOOL_FREE_PERCENT: u64 = 10;
+/// A segment of the spool is written when it holds so many compressed bytes.
+pub const SPOOL_SEGMENT_BYTES: usize = 4 * MIB;
+/// Bytes of a file that are compressed together in the spool.
+pub const SPOOL_BLOCK_BYTES: usize = CHUNK_BYTES;
+/// Blocks of the spool a lane keeps uncompressed for those who read them.
+pub const SPOOL_WINDOWS_MAX: usize = 4;
+/// How often what cannot be written to the spool, or read from it, is tried before it counts as lost.
+pub const SPOOL_TRIES_MAX: u32 = 5;
+/// A lane moves one block to the spool at most so often, so that those who read are not held up.
+pub const SPOOL_PACE: Duration = Duration::from_millis(4);
+/// How often a lane looks at the files it holds that have no name any more.
+pub const VANISHING_LOOK: Duration = Duration::from_secs(1);
+
 // ---- control ---------------------------------------------------------------------------------------------------
 
 /// Longest object name, in bytes.
@@ -416,8 +441,6 @@ pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
 pub const COLLECTOR_BEAT: Duration = Duration::from_secs(10);
 /// A collector that is alive and whose last word is older is STALE.
 pub const COLLECTOR_STALE: Duration = Duration::from_secs(120);
-/// Characters of one message in what a node tells the others of itself.
-pub const COLLECTOR_MESSAGE_CHARS_MAX: usize = 200;
 /// A lane whose last report is older counts as standing still.
 pub const REPORT_STALE: Duration = Duration::from_secs(10);
 /// A flow further behind than this is not healthy, in seconds.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::{
     config::{self, NodeConfig},
     fault::{Fault, Kind},
-    lane::{Lane, LaneConfig, LaneHandle},
+    lane::{Lane, LaneConfig, LaneHandle, spool::Keep},
     orders::{EgressPort, LaneOrder, handoff},
     os::cpu,
     ring::{self, Poll, Ring, Uring},
@@ -44,12 +44,14 @@ impl Lanes {
             Fault::new(Kind::Unavailable, "backend", error.to_string()).way_out("set backend to auto or poll")
         })?;
         tracing::info!("backend {backend}: {reason}");
-        let checkpoint = config.state_dir.join("checkpoint");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&checkpoint)
-            .map_err(|error| Fault::io(checkpoint.display().to_string(), &error))?;
+        let [checkpoint, spool] = ["checkpoint", "spool"].map(|name| config.state_dir.join(name));
+        for directory in [&checkpoint, &spool] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .map_err(|error| Fault::io(directory.display().to_string(), &error))?;
+        }
         let (tell, deaths) = unbounded_channel();
         let mut lanes = Self { handles: Vec::new(), threads: Vec::new(), deaths };
         let mut ports = Vec::new();
@@ -60,6 +62,7 @@ impl Lanes {
                 lane,
                 lanes: u16::try_from(config.lanes).unwrap_or(u16::MAX),
                 checkpoint: PathBuf::clone(&checkpoint),
+                keep: Keep::new(PathBuf::clone(&spool)),
                 backend_reason: reason.clone(),
                 core,
                 catch_up_percent: config.catch_up_percent,

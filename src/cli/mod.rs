@@ -6,6 +6,7 @@
 pub mod access;
 pub mod check;
 pub mod client;
+pub mod cluster_key;
 pub mod completion;
 pub mod diff;
 pub mod document;
@@ -28,16 +29,17 @@ pub mod watch;
 use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use serde_json::json;
 
 use self::{
     grammar::{Access, Cli, ColorWhen, CreateNoun, InspectNoun, JwtFlags, Listed, ReplayNoun, Verb},
     screen::coloured,
 };
 use crate::{
-    config::compile::amount,
+    config::{compile::amount, document::spelling::did_you_mean},
     control::{
         keys::{self, Keys},
-        token::{self, Grant, ROLE_ADMIN},
+        token::{self, Grant, ROLE_ADMIN, ROLE_VIEWER},
     },
     fault::{Fault, Kind},
 };
@@ -102,7 +104,14 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Check(flags) => return check::check(&flags, access),
         Verb::Status(watch) => status::status(&watch, access)?,
         Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access),
-        Verb::Create { noun: CreateNoun::Jwt(flags), .. } => print::out(&format!("{}\n", jwt(&flags, access)?))?,
+        Verb::Create { noun: CreateNoun::Jwt(flags), wait } => {
+            if wait.wait.is_some() {
+                return Err(Fault::new(Kind::Usage, "--wait", "a token is good at once"));
+            }
+            print::value(access, &json!({"jwt": jwt(&flags, access)?}), |value, _| {
+                format!("{}\n", value["jwt"].as_str().unwrap_or_default())
+            })?;
+        }
         Verb::Create { noun: CreateNoun::Object(noun), wait } => object::create(&noun, &wait, access)?,
         Verb::Update { noun, wait } => object::update(&noun, &wait, access)?,
         Verb::List { noun: Listed::Objects(noun), watch } => object::list(noun, &watch, access)?,
@@ -115,6 +124,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Export(flags) => revision::export(&flags, access)?,
         Verb::History(flags) => revision::history(&flags, access)?,
         Verb::Rollback(flags) => revision::rollback(&flags, access)?,
+        Verb::ClusterKey { noun } => cluster_key::perform(&noun)?,
         Verb::Completions { shell } => print::out(&completion::script(shell)?)?,
         Verb::Man { directory } => man(directory.as_deref())?,
     }
@@ -140,6 +150,10 @@ fn jwt(flags: &JwtFlags, access: &Access) -> Result<String, Fault> {
     let path = flags.key.clone().unwrap_or_else(|| Keys::of(&access.state_dir_or_default()).signing_key);
     let key = keys::read_text(&path).map_err(|fault| fault.way_out("run as root, or name a key with --key"))?;
     let roles = if flags.role.is_empty() { vec![ROLE_ADMIN.to_owned()] } else { flags.role.clone() };
+    for role in roles.iter().filter(|role| ![ROLE_ADMIN, ROLE_VIEWER].contains(&role.as_str())) {
+        let hint = did_you_mean(role, [ROLE_ADMIN, ROLE_VIEWER]);
+        print::note(&format!("the API gives no rights to the role {role:?}{hint}"));
+    }
     let grant = Grant { kid: flags.kid.clone(), subject: flags.subject.clone(), roles, seconds: lives.as_secs() };
     token::mint(&grant, key.as_bytes())
 }

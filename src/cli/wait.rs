@@ -18,7 +18,9 @@ use crate::{
 };
 
 /// How often it looks.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(200);
+/// What is missing for a shorter time is not worth a word.
+const PATIENT: Duration = Duration::from_millis(500);
 
 /// What is waited for.
 #[derive(Clone, Debug)]
@@ -93,7 +95,7 @@ fn reach(client: &Client, goal: &Goal, limit: Duration, mut tell: impl FnMut(&st
             }
             Err(missing) => missing,
         };
-        if missing != told {
+        if missing != told && started.elapsed() >= PATIENT {
             tell(&missing);
             told.clone_from(&missing);
         }

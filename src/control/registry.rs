@@ -277,6 +277,7 @@ impl Registry {
         for complaint in plan.complaints.iter().filter(|complaint| !known.plan.complaints.contains(complaint)) {
             tracing::warn!("{} {}: {}", complaint.kind, complaint.name, complaint.text);
         }
+        self.store.keep_good(&plan.complaints);
         known.plan = Arc::new(plan);
         (self.on_plan)(Arc::clone(&known.plan));
     }

@@ -113,17 +113,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let first_look = !self.discovery.seen.contains(&source.id);
         let start = if first_look && !self.is_remembered(source.id) { source.start_at } else { StartAt::Beginning };
         self.note_moves(source.id, input, &walk);
+        self.open_kept(source, input);
         self.open_rotated(source, input, &walk.directories, &walk.found);
         for Found { path, meta } in &walk.found {
             if !self.is_open(source.id, meta) {
                 let (path, after) = (path.clone(), self.latest_rotation_of(source.id, path));
-                self.open(Begin { source: Arc::clone(source), path, start, draining: false, after });
+                let source = Arc::clone(source);
+                self.open(Begin { source, path, start, draining: false, after, stored: None });
             }
         }
         if self.discovery.is_sure(source.id) {
             self.discovery.seen.insert(source.id);
             if first_look {
                 self.miss(source, &walk.directories, &walk.found);
+                self.miss_spooled(source);
             }
             self.remember_look(source.id);
         }
@@ -141,6 +144,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 Some(found) => {
                     file.draining = false;
                     file.path.clone_from(&found.path);
+                    // An event was lost, or there was none: a change through a memory mapping is not told.
+                    if found.meta.size != file.size {
+                        left.push(id);
+                    }
                 }
                 None if !file.draining && !input.asks_for(&file.path) => unasked.push(id),
                 None if !file.draining && !walk.unsure => {
@@ -197,7 +204,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
         });
         for (live, _, path) in left {
             let after = self.latest_rotation_of(source.id, &live);
-            self.open(Begin { source: Arc::clone(source), path, start: StartAt::Beginning, draining: true, after });
+            self.open(Begin {
+                source: Arc::clone(source),
+                path,
+                start: StartAt::Beginning,
+                draining: true,
+                after,
+                stored: None,
+            });
         }
     }
 
@@ -219,19 +233,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
             ReaderKey::File(identity) => missing.contains(&(identity.device, identity.inode)),
             ReaderKey::Journal { .. } => false,
         };
-        let gone: Vec<Slot> = (self.checkpoint.slots())
+        let gone: Vec<ReaderKey> = (self.checkpoint.slots())
             .filter(|slot| slot.key.source == source.id && is_missing(&slot.key.reader))
-            .cloned()
+            .map(|slot| slot.key.reader)
             .collect();
-        for slot in gone {
-            self.checkpoint.forget(&slot.key);
-            if let Content::Flow { totals, newest, .. } = &slot.content {
-                self.close_ledger(&slot.key, totals, *newest);
-            }
-        }
+        let lost: u64 = gone.into_iter().map(|key| self.close_unread(key, source.id)).sum();
         self.trouble(format!(
             "source {}: {} files that were being read are gone; if anything was written to them after the last \
-             position, it is lost",
+             position, it is lost (at most {lost} lines as far as known)",
             source.name,
             missing.len()
         ));
@@ -264,12 +273,31 @@ impl<R: Ring, P: Port> Lane<R, P> {
         // The very first look may count at once: what was rotated away before it is not meant by `startAt`.
         let first = self.last_look(source).is_none().then_some(self.now.wall);
         if let Some(look) = before.or(first) {
-            self.checkpoint.put(look_key(source), Content::Reader { marks: vec![(0, look)], marked: 0 });
+            let unattributed = self.closed_unattributed(source);
+            let content = Content::Reader { marks: vec![(0, look)], marked: 0, unattributed, size: 0 };
+            self.checkpoint.put(look_key(source), content);
+        }
+    }
+
+    /// Lines lost unseen in files of a source that were let go, as an upper bound.
+    pub(super) fn closed_unattributed(&self, source: ObjectId) -> u64 {
+        match self.checkpoint.content(&look_key(source)) {
+            Some(Content::Reader { unattributed, .. }) => *unattributed,
+            _ => 0,
+        }
+    }
+
+    /// Keeps what was lost unseen in a file that is let go.
+    pub(super) fn close_unattributed(&mut self, source: ObjectId, lines: u64) {
+        if lines > 0 {
+            let marks = self.last_look(source).map(|look| (0, look)).into_iter().collect();
+            let unattributed = self.closed_unattributed(source).saturating_add(lines);
+            self.checkpoint.put(look_key(source), Content::Reader { marks, marked: 0, unattributed, size: 0 });
         }
     }
 
     /// Whether the checkpoint knows anything of a source.
-    fn is_remembered(&self, source: ObjectId) -> bool {
+    pub(super) fn is_remembered(&self, source: ObjectId) -> bool {
         let is_flow = |slot: &Slot| matches!(slot.content, Content::Flow { .. });
         self.checkpoint.slots().any(|slot| slot.key.source == source && is_flow(slot))
     }
@@ -281,7 +309,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// The last draining reader (or file being opened) that was rotated away from this path.
-    fn latest_rotation_of(&self, source: ObjectId, live: &Path) -> Option<u32> {
+    pub(super) fn latest_rotation_of(&self, source: ObjectId, live: &Path) -> Option<u32> {
         // One that is still known by its old path was rotated away while it was being read.
         let is_rotation = |path: &Path| {
             let names = path.file_name().zip(live.file_name());
@@ -353,7 +381,7 @@ fn rotation_order(path: &Path) -> (Reverse<u32>, &Path) {
 }
 
 /// The path a rotated file had when a glob matched it: its name without the marks behind it.
-fn live_name(rotated: &Path, input: &FileInput) -> Option<PathBuf> {
+pub(super) fn live_name(rotated: &Path, input: &FileInput) -> Option<PathBuf> {
     let mut name = rotated.file_name()?.to_str()?.to_owned();
     while let Some(cut) = name.rfind(['.', '-', '_', '~']) {
         name.truncate(cut);

@@ -6,12 +6,12 @@ use super::{
     Lane,
     checkpoint::{CLOSED, Content, Key},
     discover::LOOK_SLACK_NANOS,
-    flow::FlowState,
     identity::marks_key,
     reader::{Cursor, Origin, PassState, Tail},
+    spool::{Spool, Spooled},
 };
 use crate::{
-    model::{Nanos, ObjectId, Position},
+    model::{Nanos, Position},
     orders::Port,
     ring::Ring,
     stats::Totals,
@@ -22,20 +22,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
     pub(super) fn finish(&mut self, id: u32) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let Some(size) = reader.file().map(|file| file.size) else { return };
-        if reader.regroup || !reader.passes.iter().all(|pass| matches!(pass.state, PassState::Idle { .. })) {
+        if reader.regroup {
             return;
         }
-        let mut rest = false;
+        // One that is done does not wait for one that is not.
         for pass in reader.passes.iter_mut().filter(|pass| pass.at.offset() < size) {
-            if let Cursor::File(cursor) = &mut pass.cursor {
+            if let (Cursor::File(cursor), PassState::Idle { .. }) = (&mut pass.cursor, pass.state) {
                 cursor.set_last();
                 pass.state = PassState::Ready;
                 self.ready.push_back((id, pass.id));
-                rest = true;
             }
         }
-        let waiting = |flow: &super::flow::Flow| flow.state != FlowState::Parked && !flow.is_settled();
-        if rest || reader.flows.iter().any(waiting) {
+        let busy = reader.passes.iter().any(|pass| !matches!(pass.state, PassState::Idle { .. }));
+        // What a disabled target did not get waits for it for as long as the file has a name; then it is counted.
+        if busy || reader.flows.iter().any(|flow| !flow.is_settled()) || reader.has_parked_rest() {
             return;
         }
         // A restart must not take this file for one that was never seen: wait for a look that is younger than it.
@@ -45,14 +45,6 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let looked = source.and_then(|source| self.last_look(source));
         if modified.zip(looked).is_none_or(|(modified, looked)| looked <= modified.plus(2 * LOOK_SLACK_NANOS)) {
             return;
-        }
-        let Some(reader) = self.readers.get(&id) else { return };
-        let left = reader.flows.iter().filter(|flow| flow.settled().offset() < size && flow.state == FlowState::Parked);
-        let left: Vec<(ObjectId, u64)> = left.map(|flow| (flow.target, size - flow.settled().offset())).collect();
-        let path = reader.path();
-        for (target, bytes) in left {
-            let name = self.plan.target(target).map_or("?", |target| target.name.as_str()).to_owned();
-            self.trouble(format!("{path}: rotated away with {bytes} bytes that disabled target {name} never got"));
         }
         self.drop_reader(id, true);
     }
@@ -81,6 +73,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
             for source in &reader.sources {
                 self.checkpoint.forget(&marks_key(key, source.plan.id));
             }
+            if let (Some(source), Origin::File(_)) = (reader.sources.first(), &reader.origin) {
+                self.close_unattributed(source.plan.id, reader.unattributed);
+            }
         }
         match reader.origin {
             Origin::File(file) => {
@@ -88,7 +83,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
                     self.watching.remove(&watch);
                     self.ring.unwatch(watch);
                 }
+                if forget && Spool::is_spooled(file.handle) {
+                    let Spooled { ring, spool, .. } = &mut self.ring;
+                    spool.remove(ring, file.handle, self.checkpoint.generation());
+                }
                 self.ring.close(file.handle);
+                if let Some(name) = file.vanishing.stored {
+                    self.unstore(name);
+                }
             }
             Origin::Journal(journal) => {
                 for watch in journal.watches {
@@ -109,20 +111,5 @@ impl<R: Ring, P: Port> Lane<R, P> {
             last = last.max(*newest);
         }
         self.checkpoint.put(key, Content::Flow { position: Position::file(0), totals: sum, newest: last });
-    }
-
-    /// Reads a truncated file from its beginning for every flow.
-    pub(super) fn restart_flows(&mut self, id: u32) {
-        for open in self.batches.contributed_by(id) {
-            self.seal(open);
-        }
-        let Some(reader) = self.readers.get_mut(&id) else { return };
-        let passes = mem::take(&mut reader.passes);
-        for flow in &mut reader.flows {
-            flow.restart_at(Position::file(0));
-        }
-        for pass in passes {
-            self.end_pass(pass);
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::{
     model::{Nanos, ObjectId, Position},
     orders::Outcome,
-    stats::Totals,
+    stats::{DropReason, Totals},
 };
 
 /// Whether a flow is being read for.
@@ -32,6 +32,8 @@ struct Entry {
     inside: u64,
     newest: Nanos,
     settled: bool,
+    /// What it was read from is gone: should its batch come back, its lines are dropped.
+    gone: bool,
 }
 
 #[derive(Debug)]
@@ -121,20 +123,36 @@ impl Flow {
             }
             _ => {
                 let settled = batch.is_none();
-                self.window.push_back(Entry { batch, end, counts: *counts, inside, newest, settled });
+                self.window.push_back(Entry { batch, end, counts: *counts, inside, newest, settled, gone: false });
             }
         }
+        self.move_up();
+    }
+
+    /// All up to `end` that is not read yet will never be: at most `lines` lines, dropped for `reason` once everything
+    /// before them is settled.
+    pub fn lose(&mut self, end: Position, lines: u64, reason: DropReason) {
+        let mut counts = Totals { read: lines, ..Totals::default() };
+        counts.dropped[reason as usize] = lines;
+        self.read += lines;
+        let newest = Nanos::default();
+        self.window.push_back(Entry { batch: None, end, counts, inside: 0, newest, settled: true, gone: false });
         self.move_up();
     }
 
     /// Takes the verdict on `batch`, of whose lines in this flow `lost` did not arrive. `now` is the wall time.
     pub fn verdict(&mut self, batch: u64, outcome: &Outcome, lost: &Totals, now: Nanos) {
         let Some(at) = self.window.iter().position(|entry| entry.batch == Some(batch)) else { return };
-        if *outcome == Outcome::Returned {
-            self.rewind_to(at);
-            return;
-        }
+        let returned = *outcome == Outcome::Returned;
         let entry = &mut self.window[at];
+        if returned && entry.gone {
+            entry.counts.dropped[DropReason::SourceGone as usize] += entry.inside;
+            entry.settled = true;
+            return self.move_up();
+        }
+        if returned {
+            return self.rewind_to(at);
+        }
         debug_assert!(lost.settled() <= entry.inside, "more lost than there was: {lost:?} of {entry:?}");
         if lost.settled() <= entry.inside {
             entry.counts.add(lost);
@@ -182,6 +200,7 @@ impl Flow {
     pub fn restart_at(&mut self, position: Position) {
         for entry in &mut self.window {
             entry.end = position;
+            entry.gone = true;
         }
         self.settled = position;
         self.state = FlowState::Waiting;
@@ -205,6 +224,12 @@ mod tests {
         dropped: [0; DropReason::COUNT],
         unparsed: 0,
     };
+
+    fn dropped(reason: DropReason, lines: u64) -> [u64; DropReason::COUNT] {
+        let mut dropped = [0; DropReason::COUNT];
+        dropped[reason as usize] = lines;
+        dropped
+    }
 
     fn flow() -> Flow {
         Flow::new(ObjectId(1), ObjectId(2), 0, Position::file(0), Totals::default(), Nanos(0))
@@ -272,9 +297,10 @@ mod tests {
         flow.read_to(Some(1), Position::file(10), &read, NOW);
         flow.read_to(Some(2), Position::file(20), &counts(1, 0), NOW);
         assert_eq!(flow.in_flight(), 7);
-        let lost = Totals { refused: 1, quarantined: 2, dropped: [0, 0, 0, 1, 0], ..Totals::default() };
+        let lost = Totals { refused: 1, quarantined: 2, dropped: dropped(DropReason::TooOld, 1), ..Totals::default() };
         flow.verdict(1, &Outcome::Short(Shortfall::default()), &lost, NOW);
-        let dropped = [0, 1, 0, 1, 0];
+        let mut dropped = dropped(DropReason::TooOld, 1);
+        dropped[DropReason::MaxAge as usize] = 1;
         let known = Totals { read: 9, filtered: 2, delivered: 2, refused: 1, quarantined: 2, dropped, ..NONE };
         assert_eq!(*flow.totals(), known);
         assert_eq!((flow.settled(), flow.in_flight()), (Position::file(10), 1));
@@ -287,5 +313,32 @@ mod tests {
         read.dropped[DropReason::MaxAge as usize] = 2;
         flow.read_to(None, Position::file(10), &read, NOW);
         assert_eq!((flow.settled(), flow.in_flight(), flow.imbalances), (Position::file(10), 0, 0));
+    }
+
+    #[test]
+    fn what_comes_back_after_its_file_was_truncated_is_dropped_and_counted() {
+        let mut flow = flow();
+        flow.read_to(Some(1), Position::file(10), &counts(2, 0), NOW);
+        flow.read_to(Some(2), Position::file(20), &counts(5, 1), NOW);
+        flow.restart_at(Position::file(0));
+        flow.verdict(1, &Outcome::Returned, &NONE, NOW);
+        flow.verdict(2, &Outcome::Acked, &NONE, NOW);
+        assert!(flow.is_settled());
+        let totals = flow.totals();
+        assert_eq!((totals.read, totals.delivered, totals.filtered), (7, 4, 1));
+        assert_eq!(totals.dropped[DropReason::SourceGone as usize], 2);
+        assert_eq!((flow.settled(), flow.imbalances), (Position::file(0), 0));
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_in_its_place() {
+        let mut flow = flow();
+        flow.read_to(Some(1), Position::file(10), &counts(2, 0), NOW);
+        flow.lose(Position::file(30), 7, DropReason::Budget);
+        flow.read_to(None, Position::file(40), &counts(1, 1), NOW);
+        assert_eq!((flow.settled(), flow.totals().read, flow.head()), (Position::file(0), 0, Position::file(40)));
+        flow.verdict(1, &Outcome::Acked, &NONE, NOW);
+        assert_eq!((flow.settled(), flow.totals().read, flow.in_flight()), (Position::file(40), 10, 0));
+        assert_eq!(flow.totals().dropped[DropReason::Budget as usize], 7);
     }
 }

@@ -5,6 +5,8 @@
 //! become one. Before a pass changes, every batch it has lines in is sealed, so that no line is counted for a flow it
 //! was not read for.
 
+use std::collections::BTreeSet;
+
 use super::{
     Awaiting, Lane,
     flow::{Flow, FlowState},
@@ -16,11 +18,8 @@ use crate::{
     model::{JournalPosition, Nanos, ObjectId, Position},
     orders::Port,
     plan::{Input, JournalInput, Plan, SourcePlan, StartAt, TargetPlan},
-    ring::{Now, Ring, Token},
-    source::{
-        FileCursor,
-        journal::{JournalCursor, JournalStart, Own},
-    },
+    ring::{Now, ReadNow, Ring, Token},
+    source::journal::{JournalCursor, JournalStart, Own},
     stats::Totals,
 };
 
@@ -85,11 +84,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// Lets flows that wait and are settled join a pass, or begin one at the place of the one that is furthest behind.
     fn join_passes(&mut self, id: u32) {
         let joining = |flow: &Flow| flow.state == FlowState::Waiting && flow.is_settled();
+        // Who stands within a line walks alone: from the line's beginning, its other end would be nobody's.
+        let torn = self.torn(id);
+        let torn = |flow: &Flow| Some(flow.settled().offset()).filter(|offset| torn.contains(offset));
         while let Some(reader) = self.readers.get(&id)
-            && let Some(limit) = reader.flows.iter().find(|flow| joining(flow)).map(|flow| self.limit_of(flow.source))
+            && let Some(one) = reader.flows.iter().find(|flow| joining(flow))
         {
+            let (limit, place) = (self.limit_of(one.source), torn(one));
             let plan = &self.plan;
-            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit;
+            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit && torn(flow) == place;
             let first = reader.flows.iter().filter(|flow| alike(flow)).map(Flow::settled);
             let Some(at) = first.reduce(|a, b| if reached(&a, &b) { b } else { a }) else { return };
             let pass = match reader.passes.iter().find(|pass| pass.at == at && pass.limit == limit) {
@@ -97,12 +100,27 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 None => self.add_pass(id, at, limit),
             };
             let plan = &self.plan;
-            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit;
+            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit && torn(flow) == place;
             let Some(reader) = self.readers.get_mut(&id) else { return };
             for flow in reader.flows.iter_mut().filter(|flow| alike(flow)) {
                 flow.state = FlowState::Reading { pass };
             }
         }
+    }
+
+    /// Positions of flows that stand within a line of a file that was rotated away: its end was taken for the line's,
+    /// and then more was written.
+    fn torn(&mut self, id: u32) -> BTreeSet<u64> {
+        let Some(reader) = self.readers.get(&id) else { return BTreeSet::new() };
+        let Some(file) = reader.file().filter(|file| file.draining) else { return BTreeSet::new() };
+        let settled: BTreeSet<u64> = reader.flows.iter().map(|flow| flow.settled().offset()).collect();
+        let (handle, several) = (file.handle, settled.len() > 1);
+        let mut last = [0];
+        let mut is_torn = |offset: &u64| {
+            *offset > 0
+                && !matches!(self.ring.read_now(handle, *offset - 1, &mut last), Ok(ReadNow::Ready(1)) if last == *b"\n")
+        };
+        settled.into_iter().filter(|offset| several && is_torn(offset)).collect()
     }
 
     fn limit_of(&self, source: ObjectId) -> Option<ObjectId> {
@@ -263,7 +281,7 @@ fn branch(
 
 fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own: &Own) -> Pass {
     let (cursor, span) = match &reader.origin {
-        Origin::File(file) => (Cursor::File(FileCursor::new(file.handle, at.offset())), Span::Bytes),
+        Origin::File(file) => (Cursor::File(file.cursor(at.offset())), Span::Bytes),
         Origin::Journal(journal) => {
             let start = match at {
                 Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),

@@ -8,6 +8,7 @@
 //! The order of the last steps is a promise: time marks are in the checkpoint before a batch that relies on them
 //! leaves.
 
+mod at_start;
 pub mod batch_set;
 mod carry;
 pub mod checkpoint;
@@ -16,6 +17,11 @@ mod finish;
 pub mod flow;
 mod group;
 pub mod identity;
+mod kept;
+/// Lives in a simulated world, as the program in `tests/lives` runs them.
+#[cfg(feature = "lives")]
+#[path = "tests/life/mod.rs"]
+pub mod life;
 mod open;
 mod plan;
 pub mod pool;
@@ -24,11 +30,15 @@ mod report;
 mod rota;
 mod schedule;
 mod settle;
+pub mod spool;
+pub mod stored;
 mod stream;
 mod tail;
 pub mod target;
 #[cfg(test)]
 mod tests;
+mod truncate;
+mod vanish;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -49,8 +59,10 @@ use self::{
     reader::Reader,
     rota::{Bucket, Rota},
     schedule::Candidate,
+    spool::{Keep, Spool, Spooled},
     stream::Streams,
     target::Targets,
+    vanish::Keeping,
 };
 use crate::{
     limits::{LANE_ORDERS_MAX, TROUBLE_LOG_INTERVAL, TROUBLES_LOGGED_MAX, TURN_SLEEP_MAX},
@@ -70,6 +82,7 @@ pub struct LaneConfig {
     pub lanes: u16,
     /// Where the checkpoint lives; exists.
     pub checkpoint: PathBuf,
+    pub keep: Keep,
     pub backend_reason: String,
     pub core: Option<usize>,
     /// Share of a core that catching up may take, in percent; 100 = all of it.
@@ -96,6 +109,8 @@ impl LaneHandle {
 #[derive(Clone, Copy, Debug)]
 enum Awaiting {
     Opening,
+    /// The job that moves a file to the spool, or counts its lines.
+    Job,
     /// `pooled`: the buffer it reads into is a chunk of the pool.
     Pass {
         reader: u32,
@@ -123,7 +138,7 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Lane<R, P> {
     config: LaneConfig,
-    ring: R,
+    ring: Spooled<R>,
     port: P,
     board: Arc<Board>,
     orders: Arc<ArrayQueue<LaneOrder>>,
@@ -143,6 +158,7 @@ pub struct Lane<R, P> {
     streams: Streams,
     pool: Pool,
     checkpoint: Checkpoint,
+    keeping: Keeping,
     discovery: Discovery,
     opening: BTreeMap<Token, Opening>,
     /// Files whose head is to be read as soon as fewer are being opened.
@@ -167,11 +183,13 @@ pub struct Lane<R, P> {
 impl<R: Ring, P: Port> Lane<R, P> {
     /// A lane that has read its checkpoint and waits for its first plan.
     pub fn new(config: LaneConfig, mut ring: R, port: P, board: Arc<Board>) -> Self {
-        let checkpoint = Checkpoint::load(&mut ring, &config.checkpoint, config.lane);
+        let checkpoint = Checkpoint::load(&mut ring, &config.checkpoint, config.lane, config.lanes);
+        let (spool, troubles) = Spool::load(&mut ring, &config.keep, config.lane, config.lanes);
+        let keeping = Keeping::new(stored::take_back(&mut ring));
         let now = ring.now();
-        Self {
+        let mut lane = Self {
             config,
-            ring,
+            ring: Spooled::new(ring, spool),
             port,
             board,
             orders: Arc::new(ArrayQueue::new(LANE_ORDERS_MAX)),
@@ -188,6 +206,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             streams: Streams::default(),
             pool: Pool::default(),
             checkpoint,
+            keeping,
             discovery: Discovery::default(),
             opening: BTreeMap::new(),
             unopened: VecDeque::new(),
@@ -203,7 +222,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
             next_report: Duration::ZERO,
             next_tail: Duration::ZERO,
             carried_bytes: 0,
-        }
+        };
+        troubles.into_iter().for_each(|trouble| lane.trouble(trouble));
+        lane
     }
 
     pub fn handle(&self) -> LaneHandle {
@@ -230,6 +251,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         self.discover();
         self.tail();
+        self.keep();
         self.regroup_all();
         self.targets.watch_credit(self.now.mono);
         self.carry();
@@ -252,6 +274,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             Some(self.next_tail),
             self.batches.next_due(),
             Some(self.next_report),
+            Some(self.keep_next()),
             self.discovery.next(self.draining),
             self.rota.next,
         ];
@@ -268,6 +291,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 LaneOrder::Drain => {
                     self.draining = true;
                     self.seal_all();
+                    self.keep_all();
                 }
                 LaneOrder::Halt => return Turn::Halted,
             }

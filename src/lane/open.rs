@@ -3,13 +3,14 @@
 //! The head must be read before a file can be told from another, and finding `startAt` takes a few reads more. None of
 //! them may stall the lane, so an opening is a small state that waits for its reads like a pass does.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Awaiting, Lane,
     checkpoint::Content,
     identity::{Marks, marks_key},
     reader::{FileOrigin, Limit, Origin, Reader, Source, Tail},
+    vanish::Vanishing,
 };
 use crate::{
     decode::Decoder,
@@ -30,6 +31,8 @@ pub struct Begin {
     pub draining: bool,
     /// The reader whose lines go first.
     pub after: Option<u32>,
+    /// Its name with the service manager, if that has kept it.
+    pub stored: Option<String>,
 }
 
 /// A file whose head or start is still being looked for.
@@ -110,6 +113,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 return None;
             }
         };
+        Some(self.open_as(begin, handle, meta))
+    }
+
+    /// The same for a file that is open already.
+    pub(super) fn open_as(&mut self, begin: Begin, handle: Handle, meta: Meta) -> u32 {
         self.next_reader += 1;
         let reader = self.next_reader;
         // In the order in which they were found: what is to be read first is opened first.
@@ -117,7 +125,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             Opening { reader, begin, handle, meta, partial: Vec::new(), head: None, seek: None, postponed: None };
         self.unopened.push_back(opening);
         self.open_more();
-        Some(reader)
+        reader
     }
 
     /// Goes on with files whose turn to be opened has come.
@@ -197,7 +205,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             }
             let head = Head::new(&opening.partial);
             let size = opening.meta.size;
-            let known = self.known_as(opening.begin.source.id, &head, &opening.meta).is_some();
+            let known = !self.known_as(opening.begin.source.id, &head, &opening.meta).is_empty();
             let timed = opening.begin.source.format != Format::Unstructured;
             opening.seek =
                 match (known, opening.begin.start, self.oldest_wanted(&opening.begin.source, opening.begin.start)) {
@@ -214,14 +222,18 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// The identity under which the checkpoint knows this file, if it does.
-    fn known_as(&self, source: ObjectId, head: &Head, meta: &Meta) -> Option<FileIdentity> {
+    /// The identities under which the checkpoint knows this file, the best one first: a single one, unless the process
+    /// died while it was renamed.
+    fn known_as(&self, source: ObjectId, head: &Head, meta: &Meta) -> Vec<FileIdentity> {
         let known = self.checkpoint.slots().filter(|slot| slot.key.source == source);
         let known = known.filter_map(|slot| match slot.key.reader {
             ReaderKey::File(identity) if head.continues(&identity, meta) => Some(identity),
             _ => None,
         });
-        known.max_by_key(|identity| identity.head_bytes)
+        let mut known: Vec<FileIdentity> = known.collect();
+        known.sort_by_key(|identity| Reverse(identity.head_bytes));
+        known.dedup();
+        known
     }
 
     fn opened(&mut self, opening: Opening) {
@@ -230,15 +242,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let head = head.unwrap_or_default();
         let identity = head.identity(&meta);
         let key = ReaderKey::File(identity);
-        if let Some(known) = self.known_as(begin.source.id, &head, &meta)
-            && known != identity
-        {
-            self.checkpoint.rename(ReaderKey::File(known), key);
+        for known in self.known_as(begin.source.id, &head, &meta) {
+            if known != identity {
+                self.checkpoint.unite(begin.source.id, ReaderKey::File(known), key);
+            }
         }
-        let marks = match self.checkpoint.content(&marks_key(key, begin.source.id)) {
-            Some(Content::Reader { marks, marked }) => Marks::new(marks.clone(), *marked),
-            _ => Marks::default(),
-        };
+        let (marks, unattributed) = self.known_marks(key, begin.source.id);
         let seen = self.checkpoint.knows(&key);
         let limit = match begin.source.format {
             Format::Unstructured => None,
@@ -254,33 +263,37 @@ impl<R: Ring, P: Port> Lane<R, P> {
             draining: begin.draining,
             after: begin.after,
             head_short: head.is_short(),
+            next_head_check: Duration::ZERO,
+            vanishing: Vanishing { stored: begin.stored, ..Vanishing::default() },
         };
         let limit = limit.map(|time| Limit { time, end: meta.size });
         let sources = vec![Source::new(&begin.source, limit)];
         let mut reader = Reader::new(id, key, Origin::File(origin), sources, Position::file(start), marks);
-        reader.next_pass = 0;
+        reader.unattributed = unattributed;
         self.readers.insert(id, Box::new(reader));
         self.update_flows(id);
+        self.close_overwritten(id);
         let furthest = self.readers.get(&id).and_then(|reader| reader.flows.iter().map(|f| f.settled().offset()).max());
         if furthest.is_some_and(|furthest| furthest > meta.size) {
             self.mend_truncated(id, furthest.unwrap_or_default());
         }
     }
 
-    /// A file that is shorter than it was (`known` bytes) was truncated: what it holds now is read from its beginning.
-    pub(super) fn mend_truncated(&mut self, id: u32, known: u64) {
-        let Some(reader) = self.readers.get_mut(&id) else { return };
-        let path = reader.path();
-        let Some(file) = reader.file_mut() else { return };
-        // It has another head now, and is to be known by that.
-        file.head_short = true;
-        let size = file.size;
-        reader.unattributed += 1;
-        reader.start = Position::file(0);
-        reader.marks = Marks::default();
-        reader.marks_dirty = true;
-        reader.regroup = true;
-        self.restart_flows(id);
-        self.trouble(format!("{path}: truncated from {known} to {size} bytes; read again from its beginning"));
+    /// The size of a file without a name, as the checkpoint knows it; 0 for others.
+    pub(super) fn known_size(&self, key: ReaderKey, source: ObjectId) -> u64 {
+        match self.checkpoint.content(&marks_key(key, source)) {
+            Some(Content::Reader { size, .. }) => *size,
+            _ => 0,
+        }
+    }
+
+    /// The time marks of a reader, and what was lost of it unseen, as the checkpoint knows them.
+    pub(super) fn known_marks(&self, key: ReaderKey, source: ObjectId) -> (Marks, u64) {
+        match self.checkpoint.content(&marks_key(key, source)) {
+            Some(Content::Reader { marks, marked, unattributed, .. }) => {
+                (Marks::new(marks.clone(), *marked), *unattributed)
+            }
+            _ => Default::default(),
+        }
     }
 }

@@ -250,8 +250,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
             }
         }
         for (source, target, bit) in missing {
-            // A new target starts now; a reader that was never seen starts where its source says.
-            let at = furthest(reader, source).unwrap_or(reader.start);
+            // A new target starts now; a reader that was never seen starts where its source says, and so does one of
+            // which a power loss may have left only what it remembers for other targets.
+            let now = furthest(reader, source).filter(|_| !self.checkpoint.may_know_half(&reader.key));
+            let at = now.unwrap_or(reader.start);
             reader.flows.push(Flow::new(source, target, bit, at, Totals::default(), Nanos::default()));
         }
     }
@@ -261,6 +263,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if !self.absent_is_deleted() {
             return;
         }
+        self.forget_kept();
         let gone: Vec<Key> = (self.checkpoint.slots())
             .map(|slot| slot.key)
             .filter(|key| key.source != ObjectId(0))

@@ -16,6 +16,7 @@ use super::{
     identity::{Identity, Marks, Span, Stamp},
     pool::Pool,
     target::TargetSet,
+    vanish::Vanishing,
 };
 use crate::{
     batch::Shape,
@@ -83,6 +84,10 @@ pub struct FileOrigin {
     pub after: Option<u32>,
     /// The head was shorter than a fingerprint when it was hashed.
     pub head_short: bool,
+    /// When the head is to be compared again, should the file have grown.
+    pub next_head_check: Duration,
+    /// What is done to keep it, once its name is gone.
+    pub vanishing: Vanishing,
 }
 
 /// How a file's growth is noticed.
@@ -265,7 +270,7 @@ impl Reader {
     pub fn lie_down(&mut self) {
         let Origin::File(file) = &self.origin else { return };
         for pass in self.passes.iter_mut().filter(|pass| matches!(pass.state, PassState::Idle { .. })) {
-            pass.cursor = Cursor::File(FileCursor::new(file.handle, pass.at.offset()));
+            pass.cursor = Cursor::File(file.cursor(pass.at.offset()));
             pass.identities.iter_mut().for_each(|identity| *identity = Identity::new(Span::Bytes));
         }
     }

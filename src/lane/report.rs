@@ -16,7 +16,7 @@ use crate::{
     os::cpu,
     ring::Ring,
     source::journal::JournalCounts,
-    stats::{FlowReport, JournalReport, LaneReport, ReaderReport, Totals},
+    stats::{FlowReport, JournalReport, Kept, LaneReport, ReaderReport, Totals},
 };
 
 /// What is being summed for one (source, target).
@@ -38,10 +38,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         self.next_report = self.now.mono + REPORT_INTERVAL;
         self.readers.values_mut().for_each(|reader| reader.tally());
+        let imbalances = self.imbalances();
         let mut troubles: Vec<String> = self.troubles.iter().cloned().collect();
         troubles.extend(self.checkpoint.trouble().map(str::to_owned));
         troubles.extend(self.streams.trouble());
-        let imbalances = self.readers.values().flat_map(|reader| &reader.flows).map(|flow| flow.imbalances).sum();
         self.board.publish_lane(LaneReport {
             lane: self.config.lane,
             backend: self.ring.backend(),
@@ -55,12 +55,35 @@ impl<R: Ring, P: Port> Lane<R, P> {
             troubles,
             drained: self.is_drained(),
             imbalances,
+            kept: self.kept_report(),
+            lost: self.lost_reports(),
         });
     }
 
-    /// Ordered to drain, and nothing is in flight or unwritten any more.
+    /// Times a ledger did not balance, which must never happen: each flow it happened to is told of.
+    fn imbalances(&mut self) -> u64 {
+        let uneven = self.readers.values().flat_map(|reader| reader.flows.iter().map(move |flow| (reader, flow)));
+        let uneven = uneven.filter(|(_, flow)| flow.imbalances > 0);
+        let (mut sum, mut texts) = (0, Vec::new());
+        for (reader, flow) in uneven {
+            sum += flow.imbalances;
+            let target = self.targets.get(flow.bit).map_or("?", |target| target.plan.name.as_str());
+            texts.push(format!("{}: the ledger for target {target} does not balance; this is a defect", reader.path()));
+        }
+        texts.into_iter().for_each(|text| self.trouble(text));
+        sum
+    }
+
+    /// Ordered to drain, and nothing is in flight, unsynced or about to vanish any more.
     pub fn is_drained(&self) -> bool {
-        self.draining && self.batches.is_idle() && !self.checkpoint.is_syncing()
+        self.draining && self.batches.is_idle() && self.checkpoint.is_safe() && self.is_kept()
+    }
+
+    /// What is lost of files that are gone; what is lost of the others stands with their readers.
+    fn lost_reports(&self) -> Vec<(String, u64)> {
+        let sources = self.plan.sources.iter().filter(|source| self.is_mine(source));
+        let lost = sources.map(|source| (source.name.clone(), self.closed_unattributed(source.id)));
+        lost.filter(|(_, lines)| *lines > 0).collect()
     }
 
     fn flow_reports(&self) -> Vec<FlowReport> {
@@ -128,7 +151,13 @@ fn reader_report(reader: &Reader) -> ReaderReport {
         Origin::Journal(_) => (0, false),
     };
     let unattributed = reader.unattributed.saturating_add(reader.entries.unattributed);
-    ReaderReport { source, path: reader.path(), behind_bytes, draining, unattributed, journal: journal_report(reader) }
+    let kept = match reader.vanished_bytes() {
+        0 => Kept::Named,
+        _ if reader.is_spooled() => Kept::Spooled,
+        _ => Kept::Pinned,
+    };
+    let (path, journal) = (reader.path(), journal_report(reader));
+    ReaderReport { source, path, behind_bytes, draining, kept, unattributed, journal }
 }
 
 fn journal_report(reader: &Reader) -> Option<JournalReport> {

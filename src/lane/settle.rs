@@ -40,6 +40,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 self.awaiting.remove(&token);
                 self.opening_read(token, result, buf);
             }
+            Some(Awaiting::Job) => self.job_completed(result, buf),
             Some(Awaiting::Pass { reader, pass, pooled }) => {
                 let found = self.readers.get_mut(&reader).and_then(|reader| reader.pass_mut(pass));
                 match found {
@@ -125,7 +126,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 let source = reader.sources.first().map_or(ObjectId(0), |source| source.plan.id);
                 let key = marks_key(key, source);
                 let (marks, marked) = (reader.marks.as_slice().to_vec(), reader.marks.marked());
-                full |= !self.checkpoint.put(key, Content::Reader { marks, marked });
+                let (unattributed, size) = (reader.unattributed, reader.vanished_bytes());
+                full |= !self.checkpoint.put(key, Content::Reader { marks, marked, unattributed, size });
             }
             for flow in reader.flows.iter_mut().filter(|flow| flow.dirty) {
                 flow.dirty = false;

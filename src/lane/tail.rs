@@ -74,7 +74,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 self.ready.push_back((id, pass.id));
             }
         }
-        if meta.size < known {
+        if meta.size < known || self.head_differs(id, meta) {
             self.mend_truncated(id, known);
         }
         if self.readers.get(&id).and_then(|reader| reader.file()).is_some_and(|file| file.head_short) {

@@ -13,22 +13,39 @@ pub enum DropReason {
     MaxAge = 1,
     /// The budgets for what would vanish were used up.
     Budget = 2,
+    /// The file was truncated or overwritten while they were on their way, and they came back.
+    SourceGone = 3,
+    /// The file was deleted while the target was disabled.
+    Disabled = 4,
+    /// The spool could not give them back.
+    Damaged = 5,
     /// The target does not take lines of that time, and `tooOld` says to drop them.
-    TooOld = 3,
+    TooOld = 6,
     /// The target refused it, and its quarantine is full.
-    QuarantineFull = 4,
+    QuarantineFull = 7,
 }
 
 impl DropReason {
-    pub const COUNT: usize = 5;
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::TargetDeleted, Self::MaxAge, Self::Budget, Self::TooOld, Self::QuarantineFull];
+    pub const COUNT: usize = 8;
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::TargetDeleted,
+        Self::MaxAge,
+        Self::Budget,
+        Self::SourceGone,
+        Self::Disabled,
+        Self::Damaged,
+        Self::TooOld,
+        Self::QuarantineFull,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TargetDeleted => "target-deleted",
             Self::MaxAge => "max-age",
             Self::Budget => "budget",
+            Self::SourceGone => "source-gone",
+            Self::Disabled => "disabled",
+            Self::Damaged => "damaged",
             Self::TooOld => "too-old",
             Self::QuarantineFull => "quarantine-full",
         }

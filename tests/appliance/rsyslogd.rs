@@ -27,7 +27,7 @@ use crate::{
 
 const PROGRAM: &str = "/usr/sbin/rsyslogd";
 /// RFC 5425: the module `imtcp`.
-const IMTCP: &str = r#"
+pub const IMTCP: &str = r#"
 global(workDirectory="DIR" maxMessageSize="64k"
        defaultNetstreamDriver="gtls" defaultNetstreamDriverCAFile="DIR/ca.pem"
        defaultNetstreamDriverCertFile="DIR/cert.pem" defaultNetstreamDriverKeyFile="DIR/key.pem")
@@ -49,17 +49,17 @@ action(type="omfile" file="DIR/out" template="plain")
 "#;
 
 /// An rsyslogd that keeps its directory, and so its file, over restarts.
-struct Rsyslogd {
+pub struct Rsyslogd {
     config: &'static str,
     place: tempfile::TempDir,
     child: Child,
-    port: u16,
+    pub port: u16,
     /// Bound and never listening: the port is ours while nothing runs.
     _reserved: OwnedFd,
 }
 
 impl Rsyslogd {
-    fn start(config: &'static str, authority: &Authority) -> Self {
+    pub fn start(config: &'static str, authority: &Authority) -> Self {
         let packages = "apt-get install rsyslog rsyslog-gnutls rsyslog-relp";
         assert!(Path::new(PROGRAM).exists(), "{PROGRAM} is missing: {packages}");
         let place = tempfile::tempdir().expect("a directory");
@@ -96,6 +96,11 @@ impl Rsyslogd {
     fn stop(&mut self) {
         self.signal(Signal::TERM);
         self.child.wait().expect("a child");
+    }
+
+    /// What it has written so far.
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.place.path().join("out")).unwrap_or_default()
     }
 
     fn kill(&mut self) {

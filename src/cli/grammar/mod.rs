@@ -38,6 +38,7 @@ pub struct Cli {
 
 /// How to reach the API; on a node with a running corelane nothing of this is needed.
 #[derive(Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Access {
     /// The API, `https://host:port` [default: this node's own]
     #[arg(long, global = true, env = "CORELANE_ENDPOINT", hide_env_values = true, value_name = "URL")]
@@ -172,6 +173,12 @@ pub enum Verb {
         #[command(subcommand)]
         noun: ReplayNoun,
     },
+    /// The key that seals secrets of a cluster
+    #[command(after_help = example::CLUSTER_KEY)]
+    ClusterKey {
+        #[command(subcommand)]
+        noun: ClusterKeyNoun,
+    },
     /// Print a completion script
     #[command(after_help = example::COMPLETIONS)]
     Completions { shell: clap_complete::Shell },
@@ -281,6 +288,26 @@ pub struct JwtFlags {
     /// That key, in PEM [default: this node's]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClusterKeyNoun {
+    /// Make a new one; the same file goes onto every node
+    New {
+        /// Where it goes, readable by its owner only; nothing is overwritten [default: printed]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Begin to replace it: add a second key, which opens but does not seal yet
+    Add {
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Go on when every node has both: the added key seals from now on, the old one still opens
+    Turn {
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// Objects with their fields.

@@ -118,7 +118,7 @@ pub async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next
 async fn perform(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match body::read(body).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(bytes) => answer::in_shape(next.run(Request::from_parts(parts, Body::from(bytes))).await),
         Err(fault) => Refused::from(fault).into_response(),
     }
 }
@@ -154,10 +154,11 @@ fn judge(shared: &Shared, request: &Request, peer: Option<Peer>) -> Result<Optio
     if let Err(pause) = shared.rates.caller(&caller) {
         return Err(too_fast(pause, Some(caller)));
     }
-    if if reads { caller.may_read() } else { caller.may_change() } {
-        return Ok(Some(caller));
+    let may = if reads { caller.may_read() } else { caller.may_change() };
+    match may {
+        true => Ok(Some(caller)),
+        false => Err(TurnedAway { answer: answer::denied().into(), who: Some(caller), reason: "not allowed" }),
     }
-    Err(TurnedAway { answer: answer::denied().into(), who: Some(caller), reason: "not allowed" })
 }
 
 fn identify(shared: &Shared, request: &Request, peer: Option<Peer>) -> Result<Caller, Refusal> {

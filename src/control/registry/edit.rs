@@ -27,23 +27,6 @@ pub(super) struct Draft {
     pub refusals: Vec<Refusal>,
 }
 
-impl Draft {
-    /// A certificate that has ended is not taken anew; one that ended in its place stays as it is.
-    fn refuse_expired(&mut self, known: &Known) {
-        let cert_pem = |document: &Document| {
-            let bundle = document.kind() == Kind::TlsBundle;
-            let text = document.fields().get("certPem").filter(|_| bundle)?.as_str()?;
-            Some(text.to_owned())
-        };
-        let new = self.write.value.as_ref().and_then(|(_, document)| cert_pem(document));
-        let old = known.snapshot.find(self.write.kind, &self.write.name).and_then(|object| cert_pem(&object.document));
-        let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).map_or(Nanos(0), Nanos);
-        if let Some(text) = new.filter(|new| old.as_ref() != Some(new)).and_then(|pem| advice::expired(&pem, now)) {
-            self.refusals.push(Refusal::new("certPem", text));
-        }
-    }
-}
-
 /// One of the things a client can ask for.
 #[derive(Clone, Debug)]
 pub enum Edit {
@@ -155,8 +138,7 @@ pub(super) fn drafts(edits: &[Edit], known: &Known) -> Result<Vec<Draft>, Fault>
     let mut faults: Vec<Fault> = Vec::new();
     for edit in edits {
         match edit.draft(known) {
-            Ok(Some(mut draft)) => {
-                draft.refuse_expired(known);
+            Ok(Some(draft)) => {
                 let same = |other: &Draft| other.write.kind == draft.write.kind && other.write.name == draft.write.name;
                 if drafts.iter().any(same) {
                     let text = format!("{} '{}' is given twice", draft.write.kind.singular(), draft.write.name);
@@ -203,7 +185,8 @@ pub(super) fn back_to(then: &Snapshot, known: &Known) -> Vec<Draft> {
     drafts
 }
 
-pub(super) fn new_object(reading: Reading) -> Result<Draft, Fault> {
+pub(super) fn new_object(mut reading: Reading) -> Result<Draft, Fault> {
+    refuse_expired(&mut reading, None);
     let id = getrandom::u64()
         .map_err(|error| Fault::new(FaultKind::Unavailable, "", format!("no random numbers: {error}")))?;
     let (kind, name) = (reading.document.kind(), reading.document.name().to_owned());
@@ -212,7 +195,8 @@ pub(super) fn new_object(reading: Reading) -> Result<Draft, Fault> {
 }
 
 /// `None` when the object is so already.
-pub(super) fn update(object: &Object, reading: Reading) -> Option<Draft> {
+pub(super) fn update(object: &Object, mut reading: Reading) -> Option<Draft> {
+    refuse_expired(&mut reading, Some(&object.document));
     let unchanged = object.document == reading.document && object.refusals.is_empty() && reading.refusals.is_empty();
     let write = Write {
         kind: object.kind(),
@@ -221,6 +205,16 @@ pub(super) fn update(object: &Object, reading: Reading) -> Option<Draft> {
         value: Some((object.id, reading.document)),
     };
     (!unchanged).then_some(Draft { write, refusals: reading.refusals })
+}
+
+/// A certificate that has ended is not taken anew; one that ended in its place stays as it is.
+fn refuse_expired(reading: &mut Reading, old: Option<&Document>) {
+    let pem = |document: &Document| document.fields().get("certPem").and_then(Value::as_str).map(str::to_owned);
+    let new = pem(&reading.document).filter(|new| old.and_then(pem).as_ref() != Some(new));
+    let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).map_or(Nanos(0), Nanos);
+    if let Some(text) = new.and_then(|pem| advice::expired(&pem, now)) {
+        reading.refusals.push(Refusal::new("certPem", text));
+    }
 }
 
 fn name_in(kind: Kind, body: &Value) -> String {

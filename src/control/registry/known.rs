@@ -83,20 +83,30 @@ impl Known {
     /// Refuses writes that would leave something behind that is not right: a deleted bundle that is in use, or a
     /// complaint that is not there now, be it about the objects written or about others they affect.
     pub fn judge(&self, drafts: &[Draft], site: &Site) -> Result<(), Fault> {
-        let candidate = self.with_directory(&self.stored_after(drafts));
-        let writes = || drafts.iter().map(|draft| &draft.write);
-        for write in writes().filter(|write| write.kind == Kind::TlsBundle && write.value.is_none()) {
-            let users = Self::users(&candidate, &write.name, false);
-            if !users.is_empty() {
-                let text = format!("tls-bundle '{}' is in use by target '{}'", write.name, users.join("', '"));
-                return Err(Fault::new(FaultKind::Conflict, "", text));
-            }
+        if let Some(complaint) = self.in_use(drafts).first() {
+            let text = format!("{} '{}' {}", complaint.kind, complaint.name, complaint.text);
+            return Err(Fault::new(FaultKind::Conflict, "", text));
         }
         let texts: Vec<String> = match (drafts, self.complaints(drafts, site)) {
             ([only], found) => found.iter().map(|complaint| told(complaint, &only.write)).collect(),
             (_, found) => found.iter().map(named).collect(),
         };
         if texts.is_empty() { Ok(()) } else { Err(Fault::invalid("", texts.join("; "))) }
+    }
+
+    /// Bundles that would be deleted although a target uses them.
+    pub fn in_use(&self, drafts: &[Draft]) -> Vec<Complaint> {
+        let candidate = self.with_directory(&self.stored_after(drafts));
+        let deleted = drafts.iter().map(|draft| &draft.write).filter(|write| write.value.is_none());
+        deleted
+            .filter(|write| write.kind == Kind::TlsBundle)
+            .filter_map(|write| {
+                let users = Self::users(&candidate, &write.name, false);
+                let text = format!("is in use by target '{}'", users.join("', '"));
+                let complaint = Complaint { kind: write.kind.singular().to_owned(), name: write.name.clone(), text };
+                (!users.is_empty()).then_some(complaint)
+            })
+            .collect()
     }
 
     /// What the writes would bring with them: complaints about the objects written, else those of others that are not

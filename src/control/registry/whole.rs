@@ -99,7 +99,8 @@ impl Registry {
     pub fn try_make(&self, wanted: &Wanted) -> Result<Outcome, Objection> {
         let known = self.known();
         let (drafts, steps) = wanted.drafts(&known).map_err(Objection::Complaints)?;
-        let complaints = known.complaints(&drafts, &self.site);
+        let mut complaints = known.in_use(&drafts);
+        complaints.extend(known.complaints(&drafts, &self.site));
         if !complaints.is_empty() {
             return Err(Objection::Complaints(complaints));
         }

@@ -34,6 +34,18 @@ impl Snapshot {
         self.objects.push(object);
     }
 
+    /// Whether there is nothing another plan could come of.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Object, &Object)| {
+            a.id == b.id && a.revision == b.revision && a.document == b.document && a.refusals == b.refusals
+        };
+        self.revision == other.revision
+            && self.complaints == other.complaints
+            && self.sealed == other.sealed
+            && self.objects.len() == other.objects.len()
+            && self.objects.iter().zip(&other.objects).all(same)
+    }
+
     pub fn find(&self, kind: Kind, name: &str) -> Option<&Object> {
         self.objects.iter().find(|object| object.kind() == kind && object.name() == name)
     }

@@ -191,6 +191,7 @@ impl Embedded {
             what: entry.what,
             touched: entry.touched,
             directory: state.noted.map(|digest| format!("{digest:016x}")),
+            cluster: None,
             objects: kept,
         };
         write_durably(&self.path(revision), &image.encode()?)?;

@@ -36,11 +36,14 @@ pub struct Image {
     /// everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
+    /// The cluster whose objects these are, where they are a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     pub objects: Vec<Kept>,
 }
 
 /// One object as it lies on disk.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Kept {
     pub kind: String,
     /// A text, for the same reason.

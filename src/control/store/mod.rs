@@ -1,7 +1,7 @@
 //! Where objects written through the API are kept.
 //!
-//! One enum, since the set of stores is closed: `embedded` needs nothing installed and serves one node. What stands
-//! above sees the same of every store, and never how it keeps things:
+//! One enum, since the set of stores is closed: `embedded` needs nothing installed and serves one node, `etcd` serves
+//! all nodes of a cluster. What stands above sees the same of both, and never how they keep things:
 //!
 //! - [`Store::snapshot`] is the newest revision this node knows: all objects at one revision, no IO, no waiting.
 //!   [`Store::watch`] tells of the next one, whoever made it.
@@ -17,12 +17,15 @@
 //! plans of snapshots.
 
 pub mod change;
+pub mod collector;
 pub mod embedded;
+pub mod etcd;
 pub mod file;
 pub mod image;
 
 pub use change::{Action, Change, Entry, Expected, Snapshot, Touched, Write};
 pub use embedded::Embedded;
+pub use etcd::Etcd;
 
 use std::sync::Arc;
 
@@ -35,12 +38,14 @@ use crate::fault::Kind;
 use crate::{
     config::{NodeConfig, StoreKind},
     fault::Fault,
+    plan::Complaint,
 };
 
 /// The store of this node.
 #[derive(Debug)]
 pub enum Store {
     Embedded(Embedded),
+    Etcd(Box<Etcd>),
 }
 
 /// What one node last said of itself, and whether it still does.
@@ -69,9 +74,12 @@ impl Store {
     /// The state directory cannot be read or written, or another process holds it. A torn file is no error: the one
     /// before it is taken, with a complaint.
     pub fn open(config: &NodeConfig) -> Result<Self, Fault> {
-        let ring = || match (&config.cluster_key, config.store) {
-            (None, StoreKind::Embedded) => Keyring::open_or_make(&key_file(config)),
-            _ => Ok(Keyring::open(&key_file(config))),
+        if config.store == StoreKind::Etcd {
+            return Etcd::open(config).map(|store| Self::Etcd(Box::new(store)));
+        }
+        let ring = || match &config.cluster_key {
+            Some(path) => Ok(Keyring::open(path)),
+            None => Keyring::open_or_make(&key_file(config)),
         };
         Embedded::open(&config.state_dir, ring).map(Self::Embedded)
     }
@@ -80,6 +88,7 @@ impl Store {
     pub fn snapshot(&self) -> Arc<Snapshot> {
         match self {
             Self::Embedded(store) => store.snapshot(),
+            Self::Etcd(store) => store.snapshot(),
         }
     }
 
@@ -87,6 +96,7 @@ impl Store {
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         match self {
             Self::Embedded(store) => store.watch(),
+            Self::Etcd(store) => store.watch(),
         }
     }
 
@@ -100,6 +110,33 @@ impl Store {
         change.check_size()?;
         match self {
             Self::Embedded(store) => store.apply(change),
+            Self::Etcd(store) => store.apply(change).await,
+        }
+    }
+
+    /// What the store has to do meanwhile: follow, stay alive. Poll it until `close`; it ends only where there is
+    /// nothing to do.
+    pub async fn run(&self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Etcd(store) => store.run().await,
+        }
+    }
+
+    /// The last thing to do with it: tells the other nodes that this one is gone.
+    pub async fn close(&self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Etcd(store) => store.close().await,
+        }
+    }
+
+    /// Takes note of what was complained of in the plan of the newest snapshot: what was good is what the next start
+    /// begins with, if the store does not answer then.
+    pub fn keep_good(&self, complaints: &[Complaint]) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Etcd(store) => store.keep_good(complaints),
         }
     }
 
@@ -107,6 +144,7 @@ impl Store {
     pub fn refresh(&self) {
         match self {
             Self::Embedded(store) => store.refresh(),
+            Self::Etcd(store) => store.refresh(),
         }
     }
 
@@ -115,6 +153,7 @@ impl Store {
     pub fn note_directory(&self, digest: u64) -> u64 {
         match self {
             Self::Embedded(store) => store.note_directory(digest),
+            Self::Etcd(store) => store.snapshot().revision,
         }
     }
 
@@ -122,6 +161,7 @@ impl Store {
     pub fn directory_noted(&self) -> Option<u64> {
         match self {
             Self::Embedded(store) => store.directory_noted(),
+            Self::Etcd(_) => None,
         }
     }
 
@@ -132,6 +172,7 @@ impl Store {
     pub async fn history(&self) -> Result<Vec<Entry>, Fault> {
         match self {
             Self::Embedded(store) => store.history(),
+            Self::Etcd(store) => store.history().await,
         }
     }
 
@@ -142,6 +183,7 @@ impl Store {
     pub async fn read_at(&self, revision: u64) -> Result<Snapshot, Fault> {
         match self {
             Self::Embedded(store) => store.read_at(revision),
+            Self::Etcd(store) => store.read_at(revision).await,
         }
     }
 
@@ -149,6 +191,7 @@ impl Store {
     pub fn feed(&self) -> Feed {
         match self {
             Self::Embedded(_) => Feed::Up,
+            Self::Etcd(store) => store.feed(),
         }
     }
 
@@ -159,10 +202,8 @@ impl Store {
     /// `Unavailable`: they will not know.
     pub async fn put_collector(&self, record: &Value) -> Result<(), Fault> {
         match self {
-            Self::Embedded(_) => {
-                let _ = record;
-                Ok(())
-            }
+            Self::Embedded(_) => Ok(()),
+            Self::Etcd(store) => store.put_collector(record).await,
         }
     }
 
@@ -173,6 +214,7 @@ impl Store {
     pub async fn collectors(&self) -> Result<Vec<Beat>, Fault> {
         match self {
             Self::Embedded(_) => Ok(Vec::new()),
+            Self::Etcd(store) => store.collectors().await,
         }
     }
 }

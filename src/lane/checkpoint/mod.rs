@@ -11,10 +11,11 @@
 //! written is reported and tried again with a new inode; the lane goes on, at the price of more duplicates after a
 //! crash.
 
+mod lanes;
 pub mod slot;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -23,16 +24,18 @@ use std::{
 pub use slot::{Content, Key, Slot};
 
 use crate::{
-    limits::{CHECKPOINT_HOLD, CHECKPOINT_READ_TRIES, CHECKPOINT_SYNC_INTERVAL, CHUNK_BYTES, FLOWS_MAX, SLOT_BYTES},
+    lane::at_start::read_patiently,
+    limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_INTERVAL, FLOWS_MAX, SLOT_BYTES},
     model::{ObjectId, ReaderKey},
-    ring::{Completion, Handle, Op, ReadNow, Ring, Token},
+    ring::{Handle, Op, Ring, Token},
 };
 
 /// The synced generation under way answers under this token.
 pub const PERSIST_TOKEN: Token = Token(u64::MAX);
 /// The ledger of readers that were let go is kept under this reader: no directory hashes to 0.
 pub const CLOSED: ReaderKey = ReaderKey::Journal { directory: 0 };
-const LOAD_TOKEN: Token = Token(u64::MAX - 1);
+/// More than this no file of a checkpoint holds.
+const STATE_BYTES_MAX: usize = FLOWS_MAX * SLOT_BYTES;
 
 /// All records of one lane.
 #[derive(Debug)]
@@ -53,6 +56,11 @@ pub struct Checkpoint {
     syncing: bool,
     next_sync: Duration,
     second: bool,
+    /// Synced generations begun, and the newest of them that is on disk.
+    begun: u64,
+    synced: u64,
+    /// Readers that no synced generation knew when this process began.
+    young: HashSet<ReaderKey>,
     /// Since when changes could not be written.
     failing_since: Option<Duration>,
     /// Why the last write failed, until it succeeds.
@@ -60,9 +68,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads all that is there. Never fails for what the files hold: only the directory itself must be usable, and even
+    /// Reads all that is there of this lane, the first of which begins before the others. Never fails for what the files hold: only the directory itself must be usable, and even
     /// if it is not the lane starts, with the trouble told.
-    pub fn load<R: Ring>(ring: &mut R, directory: &Path, lane: u16) -> Self {
+    pub fn load<R: Ring>(ring: &mut R, directory: &Path, lane: u16, lanes: u16) -> Self {
+        if lane == 0 {
+            lanes::give_to_owners(ring, directory, lanes);
+        }
         let mut checkpoint = Self {
             directory: directory.to_owned(),
             lane,
@@ -77,27 +88,33 @@ impl Checkpoint {
             syncing: false,
             next_sync: Duration::ZERO,
             second: false,
+            begun: 0,
+            synced: 0,
+            young: HashSet::new(),
             failing_since: None,
             trouble: None,
         };
         let live = checkpoint.path("live");
-        let own = read_patiently(ring, &live);
+        let own = read_patiently(ring, &live, STATE_BYTES_MAX);
         checkpoint.slots = own.chunks_exact(SLOT_BYTES).map(Slot::decode).collect();
         checkpoint.index_live();
-        let mut names: Vec<_> = ring.list(directory, 4 * crate::limits::LANES_MAX).unwrap_or_default();
-        names.retain(|entry| entry.name.as_encoded_bytes().starts_with(b"lane-"));
         let own = [checkpoint.path("a"), checkpoint.path("b")];
         let generations = own.each_ref().map(|path| Generation::read(ring, path));
         checkpoint.second = generations[0].newest >= generations[1].newest;
-        for generation in Generation::to_adopt(generations) {
-            generation.slots.into_iter().for_each(|slot| checkpoint.adopt(slot));
+        let generations = Generation::to_adopt(generations);
+        if let [whole] = generations.as_slice() {
+            checkpoint.leave_out_forgotten(whole);
         }
-        // Of lanes there were more or fewer before: their sources may be ours now.
-        for path in names.into_iter().map(|entry| directory.join(entry.name)).filter(|path| *path != live) {
-            if !own.contains(&path) {
-                Generation::read(ring, &path).slots.into_iter().for_each(|slot| checkpoint.adopt(slot));
+        checkpoint.young = checkpoint.slots().map(|slot| slot.key.reader).collect();
+        for generation in generations {
+            for slot in generation.slots {
+                checkpoint.young.remove(&slot.key.reader);
+                checkpoint.adopt(slot);
             }
         }
+        // There only if giving the records to their lanes was cut short.
+        let all = Generation::read(ring, &lanes::all_path(directory)).slots;
+        all.into_iter().filter(|slot| lanes::owner(&slot.key, lanes) == lane).for_each(|slot| checkpoint.adopt(slot));
         checkpoint
     }
 
@@ -114,6 +131,12 @@ impl Checkpoint {
     /// Whether anything is known of a reader.
     pub fn knows(&self, reader: &ReaderKey) -> bool {
         self.slots().any(|slot| slot.key.reader == *reader)
+    }
+
+    /// Whether some records of a reader may be missing: it was new when the machine went off, and of what was written
+    /// last each may be on the disk or not.
+    pub fn may_know_half(&self, reader: &ReaderKey) -> bool {
+        self.young.contains(reader)
     }
 
     /// Whether a source ever had a flow to a target.
@@ -160,7 +183,32 @@ impl Checkpoint {
 
     /// The same reader is known by a better key from now on (its head has grown).
     pub fn rename(&mut self, old: ReaderKey, new: ReaderKey) {
-        let known: Vec<Slot> = self.slots().filter(|slot| slot.key.reader == old).cloned().collect();
+        let known = self.slots().filter(|slot| slot.key.reader == old).cloned().collect();
+        self.move_to(known, new);
+    }
+
+    /// The same for one source of the reader.
+    pub fn rename_of(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
+        let known = self.slots().filter(|slot| slot.key.reader == old && slot.key.source == source).cloned().collect();
+        self.move_to(known, new);
+    }
+
+    /// A reader is known by an older key as well: its renaming was written by half when the process died. Of each of
+    /// its records the newest stays.
+    pub fn unite(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
+        let is_it = |slot: &&Slot| slot.key.reader == old && slot.key.source == source;
+        let known: Vec<Slot> = self.slots().filter(is_it).cloned().collect();
+        for slot in known {
+            self.forget(&slot.key);
+            let key = Key { reader: new, ..slot.key };
+            let other = self.index.get(&key).and_then(|at| self.slots[*at].as_ref());
+            if other.is_none_or(|other| other.content == Content::Gone || other.sequence < slot.sequence) {
+                self.put(key, slot.content);
+            }
+        }
+    }
+
+    fn move_to(&mut self, known: Vec<Slot>, new: ReaderKey) {
         for slot in known {
             self.forget(&slot.key);
             self.put(Key { reader: new, ..slot.key }, slot.content);
@@ -203,6 +251,8 @@ impl Checkpoint {
         match result {
             Ok(_) => {
                 self.second = !self.second;
+                self.synced = self.begun;
+                self.young.clear();
                 self.bury();
             }
             Err(error) => {
@@ -212,9 +262,19 @@ impl Checkpoint {
         }
     }
 
-    /// Whether a generation is being synced.
-    pub fn is_syncing(&self) -> bool {
-        self.syncing
+    /// Whether everything put here would survive a power loss.
+    pub fn is_safe(&self) -> bool {
+        self.unwritten.is_empty() && !self.changed && !self.syncing
+    }
+
+    /// The synced generation that will hold all that was put here until now.
+    pub fn generation(&self) -> u64 {
+        self.begun + u64::from(self.changed)
+    }
+
+    /// Whether that generation, or a later one, is on disk.
+    pub fn is_synced(&self, generation: u64) -> bool {
+        self.synced >= generation
     }
 
     pub fn trouble(&self) -> Option<&str> {
@@ -222,7 +282,7 @@ impl Checkpoint {
     }
 
     fn path(&self, ending: &str) -> PathBuf {
-        self.directory.join(format!("lane-{}.{ending}", self.lane))
+        lanes::path(&self.directory, self.lane, ending)
     }
 
     fn mark(&mut self, at: usize) {
@@ -266,6 +326,21 @@ impl Checkpoint {
         self.gone = (0..self.slots.len()).filter(|at| gone(&self.slots[*at])).map(|at| (at, false)).collect();
     }
 
+    /// The live file is not synced: a power loss may bring back a record that was forgotten long ago. What a whole
+    /// generation does not know although it is as young was forgotten.
+    fn leave_out_forgotten(&mut self, whole: &Generation) {
+        let known: HashSet<&Key> = whole.slots.iter().map(|slot| &slot.key).collect();
+        for at in 0..self.slots.len() {
+            let is_forgotten = |slot: &mut Slot| slot.sequence <= whole.newest && !known.contains(&slot.key);
+            if let Some(slot) = self.slots[at].take_if(is_forgotten) {
+                self.index.remove(&slot.key);
+                self.gone.retain(|(gone, _)| *gone != at);
+                self.free.push(at);
+                self.mark(at);
+            }
+        }
+    }
+
     /// Takes a record of another file if it is newer than what is known. It stays as old as it is: a lane that holds a
     /// copy must not outbid the one that goes on with it.
     fn adopt(&mut self, slot: Slot) {
@@ -290,11 +365,13 @@ impl Checkpoint {
     }
 
     fn begin_sync<R: Ring>(&mut self, ring: &mut R) {
-        let data: Vec<u8> = self.slots().flat_map(Slot::encode).collect();
+        // With tombstones: so the youngest record in it tells how young the whole of it is.
+        let data: Vec<u8> = self.slots.iter().flatten().flat_map(Slot::encode).collect();
         let path = self.path(if self.second { "b" } else { "a" });
         if ring.submit(Op::Persist { token: PERSIST_TOKEN, path, data }).is_ok() {
             self.syncing = true;
             self.changed = false;
+            self.begun += 1;
             self.gone.iter_mut().for_each(|(_, begun)| *begun = true);
         }
     }
@@ -310,10 +387,11 @@ struct Generation {
 
 impl Generation {
     fn read<R: Ring>(ring: &mut R, path: &Path) -> Self {
-        let content = read_patiently(ring, path);
-        let slots: Vec<Slot> = content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).collect();
+        let content = read_patiently(ring, path, STATE_BYTES_MAX);
+        let mut slots: Vec<Slot> = content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).collect();
         let newest = slots.iter().map(|slot| slot.sequence).max().unwrap_or_default();
         let whole = slots.len() * SLOT_BYTES == content.len();
+        slots.retain(|slot| slot.content != Content::Gone);
         Self { slots, newest, whole }
     }
 
@@ -322,72 +400,5 @@ impl Generation {
         let [a, b] = generations;
         let (newer, older) = if a.newest >= b.newest { (a, b) } else { (b, a) };
         if newer.whole && !newer.slots.is_empty() { vec![newer] } else { vec![newer, older] }
-    }
-}
-
-/// Reads a file at start, nothing if it is not there. A disk that fails once is asked again: taking a file for empty
-/// that is only unread for a moment would cost positions.
-fn read_patiently<R: Ring>(ring: &mut R, path: &Path) -> Vec<u8> {
-    for _ in 0..CHECKPOINT_READ_TRIES {
-        match read_whole(ring, path) {
-            Ok(content) => return content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(error) => tracing::warn!("{}: {error}; trying again", path.display()),
-        }
-    }
-    Vec::new()
-}
-
-/// Reads a whole file at start, when the lane has nothing else to do.
-fn read_whole<R: Ring>(ring: &mut R, path: &Path) -> io::Result<Vec<u8>> {
-    let handle = ring.open(path)?;
-    let mut whole = Vec::new();
-    let mut buf = vec![0; CHUNK_BYTES];
-    let result = loop {
-        let offset = whole.len() as u64;
-        let read = match ring.read_now(handle, offset, &mut buf) {
-            Ok(ReadNow::Ready(bytes)) => Ok(bytes),
-            Ok(ReadNow::WouldBlock) => {
-                let (result, back) = read_waiting(ring, handle, offset, std::mem::take(&mut buf));
-                buf = back;
-                result
-            }
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(0) => break Ok(()),
-            Ok(bytes) => whole.extend_from_slice(&buf[..bytes]),
-            Err(error) => break Err(error),
-        }
-        if whole.len() > FLOWS_MAX * SLOT_BYTES {
-            break Ok(());
-        }
-    };
-    ring.close(handle);
-    result.map(|()| whole)
-}
-
-fn read_waiting<R: Ring>(ring: &mut R, handle: Handle, offset: u64, buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-    let length = buf.len();
-    let mut op = Op::Read { token: LOAD_TOKEN, handle, offset, buf };
-    let mut happened = Vec::new();
-    loop {
-        match ring.submit(op) {
-            Ok(()) => break,
-            Err(back) => op = back,
-        }
-        if let Err(error) = ring.reap(Duration::from_millis(10), &mut happened) {
-            return (Err(error), vec![0; length]);
-        }
-    }
-    loop {
-        for completion in happened.drain(..) {
-            if let Completion::Done { token: LOAD_TOKEN, result, buf } = completion {
-                return (result, buf);
-            }
-        }
-        if let Err(error) = ring.reap(Duration::from_millis(100), &mut happened) {
-            return (Err(error), vec![0; length]);
-        }
     }
 }

@@ -4,8 +4,8 @@
 //!   0 magic u32   4 version u16   6 kind u8   7 reader kind u8   8 sequence u64
 //!  16 reader key: device, inode, generation u64, head bytes u32 (+4), head hash u64   |   directory u64
 //!  56 source u64   64 target u64
-//!  72 flow: position kind u8 (+7), position 120 B | totals 7 × u64, dropped by reason 8 × u64 | newest time i64
-//!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64
+//!  72 flow: position kind u8 (+7), position 120 B | totals 7 × u64, dropped by reason 12 × u64 | newest time i64
+//!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64, lost unseen u64, size u64
 //! 508 crc32 of all before
 //! ```
 //! Little endian. A slot that does not check is as if it were not there. Version 1 had room for three reasons to drop.
@@ -22,7 +22,7 @@ const CRC_AT: usize = SLOT_BYTES - 4;
 const BODY_AT: usize = 72;
 const TOTALS_AT: usize = BODY_AT + 8 + 120;
 /// Reasons to drop a slot has room for; those there are not yet are 0.
-const REASONS_MAX: usize = 8;
+const REASONS_MAX: usize = 12;
 const NEWEST_AT: usize = newest_at(REASONS_MAX);
 /// Of version 1, which had so many.
 const REASONS_V1: usize = 3;
@@ -31,7 +31,7 @@ const MARKED_AT: usize = BODY_AT + 8 + TIME_MARKS_MAX * 16;
 const _: () = {
     assert!(NEWEST_AT + 8 <= CRC_AT);
     assert!(DropReason::COUNT <= REASONS_MAX);
-    assert!(MARKED_AT + 8 <= CRC_AT);
+    assert!(MARKED_AT + 3 * 8 <= CRC_AT);
 };
 
 /// Where the time of the newest line stands behind so many reasons.
@@ -60,6 +60,10 @@ pub enum Content {
         marks: Vec<(u64, Nanos)>,
         /// The last place a mark was used for.
         marked: u64,
+        /// Lines lost before they could be seen, as an upper bound.
+        unattributed: u64,
+        /// Bytes of a file without a name, when it was last looked at; 0 for others.
+        size: u64,
     },
     /// The key was forgotten: an older record in another file does not count any more.
     Gone,
@@ -110,7 +114,7 @@ impl Slot {
                 at.at = NEWEST_AT;
                 at.u64(newest.0 as u64);
             }
-            Content::Reader { marks, marked } => {
+            Content::Reader { marks, marked, unattributed, size } => {
                 let marks = &marks[..marks.len().min(TIME_MARKS_MAX)];
                 at.u64(marks.len() as u64);
                 for (place, time) in marks {
@@ -118,7 +122,7 @@ impl Slot {
                     at.u64(time.0 as u64);
                 }
                 at.at = MARKED_AT;
-                at.u64(*marked);
+                [marked, unattributed, size].into_iter().for_each(|value| at.u64(*value));
             }
             Content::Gone => {}
         }
@@ -170,7 +174,7 @@ impl Slot {
                 let marks =
                     (0..count).map(|_| Some((from.u64()?, Nanos(from.u64()? as i64)))).collect::<Option<_>>()?;
                 from.at = MARKED_AT;
-                Content::Reader { marks, marked: from.u64()? }
+                Content::Reader { marks, marked: from.u64()?, unattributed: from.u64()?, size: from.u64()? }
             }
             2 => Content::Gone,
             _ => return None,
@@ -301,10 +305,10 @@ mod tests {
         assert_eq!(bytes[64], 8);
         assert_eq!(&bytes[80..82], [0x22, 0x11]);
         assert_eq!(bytes[200], 9);
-        assert_eq!(bytes[312], 0x55);
+        assert_eq!(bytes[344], 0x55);
         // Version 1 had room for three reasons to drop.
         let mut old = bytes;
-        old.copy_within(312..328, 272);
+        old.copy_within(344..360, 272);
         old[4] = 1;
         let crc = crc32fast::hash(&old[..CRC_AT]);
         old[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
@@ -313,7 +317,8 @@ mod tests {
 
     #[test]
     fn one_flipped_bit_is_no_slot() {
-        let content = Content::Reader { marks: vec![(1, Nanos(2)), (3, Nanos(4))], marked: 5 };
+        let content =
+            Content::Reader { marks: vec![(1, Nanos(2)), (3, Nanos(4))], marked: 5, unattributed: 6, size: 7 };
         let slot = Slot { sequence: 1, key: file_key(), content };
         let bytes = slot.encode();
         assert_eq!(Slot::decode(&bytes), Some(slot));
@@ -345,7 +350,8 @@ mod tests {
             } else { Position::file(offset) };
             let totals = Totals {
                 read: counts[0], read_bytes: counts[1], filtered: counts[2], delivered: counts[3], refused: counts[4],
-                quarantined: counts[5], dropped: [counts[6]; DropReason::COUNT], unparsed: counts[7],
+                quarantined: counts[5], unparsed: counts[7],
+                dropped: std::array::from_fn(|reason| counts[6].wrapping_add(reason as u64)),
             };
             let slot = Slot {
                 sequence,

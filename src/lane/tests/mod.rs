@@ -2,9 +2,10 @@
 
 mod fair;
 mod gone;
-
+mod lanes;
 mod plain;
 mod review;
+mod spool;
 pub(super) mod world;
 
 use std::time::Duration;

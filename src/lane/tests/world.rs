@@ -13,7 +13,7 @@ use globset::{Glob, GlobSet};
 use prost::Message;
 
 use crate::{
-    lane::{Lane, LaneConfig, LaneHandle},
+    lane::{Lane, LaneConfig, LaneHandle, spool::Keep},
     limits,
     model::{Level, ObjectId},
     orders::{Batch, LaneOrder, Outcome, Port, Verdict},
@@ -148,11 +148,14 @@ pub struct World {
     pub lane: Option<Lane<Sim, TestPort>>,
     pub handle: Option<LaneHandle>,
     pub plan: Plan,
+    /// What is kept of files that would vanish.
+    pub keep: Keep,
     pub catch_up_percent: u8,
 }
 
 pub const LOG: &str = "/var/log/app/app.log";
 const STATE: &str = "/var/lib/corelane/checkpoint";
+pub const SPOOL: &str = "/var/lib/corelane/spool";
 
 impl World {
     /// One enabled file source `app` on `/var/log/app/*.log`, targets `a` and `b` enabled as told.
@@ -160,6 +163,7 @@ impl World {
         let disk = SimWorld::new(seed);
         disk.make_directory("/var/log/app");
         disk.make_directory(STATE);
+        disk.make_directory(SPOOL);
         let mut plan = Plan::empty("c1", "n1");
         plan.sources.push(Arc::new(source()));
         plan.targets.extend(targets.iter().map(|name| Arc::new(target(name))));
@@ -170,6 +174,7 @@ impl World {
             lane: None,
             handle: None,
             plan,
+            keep: Keep::new(PathBuf::from(SPOOL)),
             catch_up_percent: 100,
         };
         world.start();
@@ -182,6 +187,7 @@ impl World {
             lane: 0,
             lanes: 1,
             checkpoint: PathBuf::from(STATE),
+            keep: self.keep.clone(),
             backend_reason: String::new(),
             core: None,
             catch_up_percent: self.catch_up_percent,

@@ -55,6 +55,16 @@ impl FileCursor {
         }
     }
 
+    /// Looks back no further than `floor`, where a line starts: nothing before it can be read.
+    #[must_use]
+    pub fn above(mut self, floor: u64) -> Self {
+        if self.chunk_offset < floor {
+            self.chunk_offset = floor.min(self.emit_from);
+            self.skip_to_line_start = false;
+        }
+        self
+    }
+
     /// Offset of the next record to be emitted.
     pub fn offset(&self) -> u64 {
         self.emit_from.max(self.chunk_offset + self.parsed as u64)

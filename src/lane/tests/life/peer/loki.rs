@@ -4,20 +4,62 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use prost::Message;
 
-use super::Room;
-use crate::{
-    lane::tests::life::{
+use super::{
+    super::{
         judge::{Entry, Invariant, demand},
         kinds::Trouble,
         line::{Name, name},
     },
+    Room,
+};
+use crate::{
     orders::{Batch, Outcome, Refusal},
     target::{
         Backoff,
         loki::{Answer, Meaning},
     },
-    wire::loki::schema::PushRequest,
 };
+
+/// Of the published schema (`pkg/push/push.proto`) what is looked at.
+#[derive(Clone, PartialEq, Message)]
+struct PushRequest {
+    #[prost(message, repeated, tag = "1")]
+    streams: Vec<PushStream>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PushStream {
+    #[prost(string, tag = "1")]
+    labels: String,
+    #[prost(message, repeated, tag = "2")]
+    entries: Vec<PushEntry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PushEntry {
+    #[prost(message, optional, tag = "1")]
+    timestamp: Option<Timestamp>,
+    #[prost(string, tag = "2")]
+    line: String,
+    #[prost(message, repeated, tag = "3")]
+    metadata: Vec<LabelPair>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Timestamp {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LabelPair {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
 
 /// The label that plans change; left out of what must stay the same.
 pub const CHANGING_LABEL: &str = "changing";
@@ -104,7 +146,8 @@ impl Loki {
                     self.state = State::Answering { at: room.now + wait, answer };
                 }
                 State::Answering { answer, .. } => {
-                    let answer = answer.take().map(|(status, body)| (status, Answer::of(status, None, body.as_bytes())));
+                    let answer =
+                        answer.take().map(|(status, body)| (status, Answer::of(status, None, body.as_bytes())));
                     let outcome = match answer {
                         Some((204, _)) => Outcome::Acked,
                         Some((400 | 413, Answer { meaning, reason })) => {
@@ -225,11 +268,11 @@ fn refuse_some(batch: &Batch, room: &mut Room<'_>, latency: Duration) -> (Option
         if room.dice.one_in(4) { bad.push(entry) } else { kept.push(entry) }
     }
     last.entries = kept;
+    bad.iter().for_each(|entry| refused(entry, room));
     store(batch, streams, room);
     if bad.is_empty() {
         return (Some((204, String::new())), latency);
     }
-    bad.iter().for_each(|entry| refused(entry, room));
     let body = format!(
         "entry with timestamp 2026-01-01 00:00:00 +0000 UTC ignored, reason: 'entry too far behind',\nuser 'fake', \
          total ignored: {} out of {all} for stream: {text}",
@@ -267,10 +310,11 @@ fn decode(batch: &Batch) -> Vec<Stream> {
         let kept = kept.join(",");
         let entries = stream.entries.iter().map(|entry| {
             let mut labels = format!("{tenant} {kept}");
-            for pair in &entry.structured_metadata {
+            for pair in &entry.metadata {
                 labels.push_str(&format!(" {}={}", pair.name, pair.value));
             }
-            Entry { labels, time: entry.nanos(), line: entry.line.clone() }
+            let time = entry.timestamp.clone().unwrap_or_default();
+            Entry { labels, time: time.seconds * 1_000_000_000 + i64::from(time.nanos), line: entry.line.clone() }
         });
         Stream { entries: entries.collect(), text: stream.labels.clone() }
     });

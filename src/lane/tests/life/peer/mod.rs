@@ -119,7 +119,7 @@ impl Net {
 
     /// Everything that is due by `now`.
     pub fn step(&mut self, now: Duration) {
-        self.now = now;
+        (self.now, self.table.now) = (now, now);
         while let Some((_, plan)) = self.plans.pop_front_if(|(at, _)| *at <= now) {
             self.reconcile(&plan);
         }

@@ -1,71 +1,14 @@
-//! The command line through the built binary: grammar, answers, exit codes, and a whole life of objects on a node of
-//! its own.
+//! Grammar, answers, exit codes, and a whole life of objects.
 
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
 };
 
-fn corelane(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
-    for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR"] {
-        command.env_remove(name);
-    }
-    command.args(args).output().expect("the binary runs")
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("it exits")
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("text")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("text")
-}
-
-/// A running node, killed when the test is over.
-struct Node {
-    state: tempfile::TempDir,
-    child: Child,
-}
-
-impl Node {
-    fn start() -> Self {
-        let state = tempfile::tempdir().expect("a directory");
-        let child = Command::new(env!("CARGO_BIN_EXE_corelane"))
-            .args(["run", "--dev", "--node", "n1", "--state-dir"])
-            .arg(state.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary runs");
-        let mut node = Self { state, child };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while code(&node.run(&["status"])) != 0 {
-            assert!(node.child.try_wait().expect("a child").is_none(), "the node ended");
-            assert!(Instant::now() < deadline, "the node never answered");
-        }
-        node
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let state = self.state.path().to_str().expect("text");
-        corelane(&[&["--state-dir", state], args].concat())
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::node::{Node, code, corelane, err, out};
 
 #[test]
 fn what_is_not_understood_exits_with_2() {
@@ -156,6 +99,9 @@ fn check_judges_the_machine_unless_objects_are_given() {
     let free = corelane(&["check", "--config", config]);
     let text = out(&free);
     assert_eq!(code(&free), 0, "{text}");
+    let told: serde_json::Value =
+        serde_json::from_str(&out(&corelane(&["check", "--config", config, "-o", "json"]))).unwrap();
+    assert_eq!((&told["good"], &told["machine"][0]["result"]), (&true.into(), &"OK".into()));
     for about in ["backend", "core of lane 0", "descriptors", "state directory", "listen"] {
         assert!(text.contains(&format!("\n{about} ")), "{about}: {text}");
     }
@@ -247,10 +193,52 @@ fn objects_live_their_life() {
 }
 
 #[test]
+fn what_was_probably_meant_is_said() {
+    let node = Node::start();
+    assert_eq!(code(&node.run(&["create", "source", "node-manager", "--journald-id=node-manager"])), 0);
+    for args in [
+        ["get", "source", "node-manger"].as_slice(),
+        &["update", "source", "node-manger", "--enabled"],
+        &["delete", "source", "--name=node-manger"],
+    ] {
+        let output = node.run(args);
+        let text = "corelane: no source 'node-manger'; did you mean 'node-manager'?\n";
+        assert_eq!((code(&output), err(&output).as_str()), (1, text));
+    }
+    for (args, hint) in [
+        (["lsit", "sources", "-w"], "'list'"),
+        (["list", "sorces", "-w"], "'sources'"),
+        (["list", "sources", "--wacht"], "'--watch'"),
+        (["list", "sources", "-oymal"], "yaml"),
+    ] {
+        let output = node.run(&args);
+        assert_eq!(code(&output), 2, "{args:?}");
+        assert!(err(&output).contains(hint), "{args:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn without_a_readable_token_the_socket_answers_and_changes_nothing() {
+    let node = Node::start();
+    assert_eq!(code(&node.run(&["create", "source", "a", "--journald"])), 1, "a format is needed");
+    fs::remove_file(node.state.path().join("keys/token")).unwrap();
+    let status = node.run(&["status"]);
+    assert_eq!(code(&status), 0, "{}", err(&status));
+    assert_eq!(out(&node.run(&["list", "sources"])), "no sources\n");
+    let refused = node.run(&["create", "source", "a", "--journald", "--log-format=unstructured"]);
+    assert_eq!(code(&refused), 1);
+    assert!(err(&refused).contains("the unix socket is read only (run as root, or give a token"), "{}", err(&refused));
+    fs::remove_file(node.state.path().join("endpoint.json")).unwrap();
+    assert_eq!(code(&node.run(&["list", "collectors"])), 0, "nor is the endpoint file needed");
+}
+
+#[test]
 fn tokens_decide() {
     let node = Node::start();
     let viewer = out(&node.run(&["create", "jwt", "--role=system:viewer", "--expires=1h"]));
     let viewer = viewer.trim();
+    let odd = node.run(&["create", "jwt", "--role=system:veiwer", "-o", "json"]);
+    assert!(err(&odd).contains("did you mean `system:viewer`?") && out(&odd).contains("\"jwt\": "), "{}", err(&odd));
     assert_eq!(viewer.split('.').count(), 3);
     assert_eq!(code(&node.run(&["-J", viewer, "list", "sources"])), 0);
     let denied = node.run(&["-J", viewer, "create", "target", "c", "--type=console"]);
@@ -314,4 +302,31 @@ fn a_second_node_on_one_state_directory_is_refused() {
     assert!(err(&second).contains("in use by another corelane"), "{}", err(&second));
     assert!(Path::new(state).join("endpoint.json").exists());
     assert_eq!(code(&node.run(&["status"])), 0, "the first goes on");
+}
+
+#[test]
+fn a_cluster_key_is_made_once_and_replaced_in_steps() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("cluster.key");
+    let file = format!("--file={}", path.display());
+    let keys = || {
+        let text = fs::read_to_string(&path).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(code(&corelane(&["cluster-key", "new", &file])), 0);
+    let first = keys();
+    assert_eq!((first.len(), fs::metadata(&path).unwrap().permissions().mode() & 0o777), (1, 0o600));
+    let again = corelane(&["cluster-key", "new", &file]);
+    assert_eq!((code(&again), keys()), (1, first.clone()));
+    assert!(err(&again).contains("cluster.key: exists already"), "{}", err(&again));
+    let early = corelane(&["cluster-key", "turn", &file]);
+    assert!(code(&early) == 1 && err(&early).contains("has one key only"), "{}", err(&early));
+    assert_eq!(code(&corelane(&["cluster-key", "add", &file])), 0);
+    let both = keys();
+    assert_eq!((both.len(), &both[0]), (2, &first[0]));
+    let turned = corelane(&["cluster-key", "turn", &file]);
+    assert_eq!((code(&turned), keys()), (0, vec![both[1].clone(), both[0].clone()]), "{}", err(&turned));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let printed = corelane(&["cluster-key", "new"]);
+    assert!(out(&printed).contains("corelane-key ") && !out(&printed).contains(&first[0]), "{}", out(&printed));
 }

@@ -1,0 +1,150 @@
+//! etcd as other hands leave it: rubbish, secrets in the clear, strange keys, missing cluster keys.
+
+use std::fs;
+
+use corelane::{config::Kind, control::registry::IfMatch, fault::Kind as FaultKind};
+use serde_json::json;
+
+use crate::{
+    etcd::{Etcd, eventually, runtime},
+    peer::{Peer, SECRET, config, loki, put_source, source},
+};
+
+const ROOT: &str = "/corelane/test/v1";
+
+#[test]
+fn rubbish_is_isolated_and_the_last_good_version_stays_also_over_a_restart() {
+    let place = tempfile::tempdir().unwrap();
+    let mut etcd = Etcd::start(1);
+    let config = config(place.path(), "n1", &etcd);
+    runtime().block_on(async {
+        let peer = Peer::up(&config).await;
+        peer.registry.apply(&[put_source("a"), put_source("b")], "me").await.unwrap();
+        let mut hand = etcd.client(0).await;
+        hand.put(format!("{ROOT}/sources/a"), "{rubbish", None).await.unwrap();
+        hand.put(format!("{ROOT}/sources/b"), r#"{"journald": {}, "logFormat": "LOGFMT"}"#, None).await.unwrap();
+        hand.put(format!("{ROOT}/sources/.."), "x", None).await.unwrap();
+        hand.put(format!("{ROOT}/targets/t"), [0xff, 0xfe, 0x00], None).await.unwrap();
+        peer.await_plan("everything is complained of", |plan| {
+            ["a", "t", ""].iter().all(|name| plan.complaints.iter().any(|complaint| complaint.name == *name))
+        })
+        .await;
+        let plan = peer.plan();
+        assert_eq!(plan.sources.len(), 2, "the last good version of `a` is in force: {:?}", plan.complaints);
+        let shown = peer.registry.read(Kind::Source, "a").unwrap();
+        assert!(shown.fields["complaints"][0].as_str().unwrap().starts_with("is not JSON in etcd"), "{shown:?}");
+        assert!(matches!(plan.sources[1].input, corelane::plan::Input::Journal(_)), "what is good is in force");
+        // It is in the history, once, and can be undone.
+        peer.await_revision(2).await;
+        let history = peer.registry.history().await.unwrap();
+        assert_eq!(history[0].who, "another hand");
+        peer.stop().await;
+
+        etcd.kill(0);
+        let peer = Peer::start(&config);
+        assert_eq!(peer.plan().sources.len(), 2, "without etcd the last good ones are in force");
+        etcd.spawn(0);
+        peer.await_up().await;
+        peer.await_plan("the complaint is back", |plan| plan.complaints.iter().any(|c| c.name == "a")).await;
+        assert_eq!(peer.plan().sources.len(), 2);
+        // Mended through the API, whatever lies there.
+        peer.put(Kind::Source, source("a")).await;
+        assert!(peer.plan().complaints.iter().all(|complaint| complaint.name != "a"));
+        peer.delete(Kind::Target, "t").await;
+        hand_delete(&etcd, &format!("{ROOT}/sources/..")).await;
+        peer.await_plan("nothing is left to complain of", |plan| plan.complaints.is_empty()).await;
+    });
+}
+
+async fn hand_delete(etcd: &Etcd, key: &str) {
+    etcd.client(0).await.delete(key, None).await.unwrap();
+}
+
+#[test]
+fn what_another_hand_did_is_noted_once_and_undone() {
+    let place = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(1);
+    runtime().block_on(async {
+        let mut peers = Vec::new();
+        for node in ["n1", "n2", "n3"] {
+            peers.push(Peer::up(&config(place.path(), node, &etcd)).await);
+        }
+        peers[0].put(Kind::Source, source("a")).await;
+        hand_delete(&etcd, &format!("{ROOT}/sources/a")).await;
+        for peer in &peers {
+            peer.await_plan("the deletion is noted", |plan| plan.revision == 2 && plan.sources.is_empty()).await;
+        }
+        let history = peers[1].registry.history().await.unwrap();
+        assert_eq!(history.len(), 2, "three nodes saw it, one wrote it down: {history:?}");
+        let applied = peers[1].registry.rollback(1, "me").await.unwrap();
+        for peer in &peers {
+            peer.await_revision(applied.revision).await;
+            assert_eq!(peer.names(Kind::Source), ["a"]);
+        }
+    });
+}
+
+#[test]
+fn no_secret_lies_in_etcd_or_on_disk_and_one_in_the_clear_is_complained_of() {
+    let place = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(1);
+    let config = config(place.path(), "n1", &etcd);
+    runtime().block_on(async {
+        let peer = Peer::up(&config).await;
+        peer.put(Kind::Target, loki("t")).await;
+        peer.put(Kind::Target, json!({"name": "t", "type": "CONSOLE"})).await;
+        peer.put(Kind::Target, loki("t")).await;
+        let kept = config.state_dir.join("store/last-good.image");
+        eventually("it is kept on disk", || fs::read_to_string(&kept).is_ok_and(|text| text.contains("sealed"))).await;
+        assert!(!fs::read_to_string(&kept).unwrap().contains(SECRET));
+        let dump = etcd.dump().await;
+        assert!(dump.contains("history/") && dump.contains("sealed") && !dump.contains(SECRET), "{dump}");
+
+        let body = loki("u").to_string();
+        etcd.client(0).await.put(format!("{ROOT}/targets/u"), body, None).await.unwrap();
+        peer.await_plan("it is complained of", |plan| {
+            plan.complaints.iter().any(|complaint| complaint.name == "u" && complaint.text.contains("in the clear"))
+        })
+        .await;
+        assert_eq!(peer.plan().targets.len(), 2, "it works all the same");
+        peer.put(Kind::Target, json!({"name": "u", "type": "CONSOLE"})).await;
+        peer.put(Kind::Target, loki("u")).await;
+        assert!(peer.plan().complaints.is_empty(), "{:?}", peer.plan().complaints);
+    });
+}
+
+#[test]
+fn a_node_without_the_cluster_key_holds_only_what_needs_it() {
+    let place = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(1);
+    let with = config(place.path(), "n1", &etcd);
+    let mut without = config(place.path(), "n2", &etcd);
+    let key = place.path().join("other.key");
+    without.cluster_key = Some(key.clone());
+    runtime().block_on(async {
+        let (one, two) = (Peer::up(&with).await, Peer::up(&without).await);
+        one.put(Kind::Target, loki("secret")).await;
+        one.put(Kind::Target, json!({"name": "open", "type": "CONSOLE"})).await;
+        let last = one.put(Kind::Source, source("a")).await;
+        two.await_revision(last).await;
+        let plan = two.plan();
+        assert_eq!((plan.sources.len(), plan.targets.len()), (1, 1));
+        let complaint = plan.complaints.iter().find(|complaint| complaint.name == "secret").unwrap();
+        assert!(complaint.text.contains("which this node does not have"), "{complaint:?}");
+        let patch = json!({"enabled": true});
+        let refused = two.registry.patch(Kind::Target, "secret", &patch, &IfMatch::Whatever, "me").await.unwrap_err();
+        assert!(refused.kind() == FaultKind::Conflict && refused.to_string().contains("cannot open"), "{refused}");
+        let refused = two.registry.create(Kind::Target, &loki("new"), "me").await.unwrap_err();
+        assert!(refused.to_string().contains("no cluster key to seal it"), "{refused}");
+        // What has no secret is changed from there as from anywhere.
+        two.put(Kind::Source, source("b")).await;
+        // The key arrives while it runs.
+        fs::copy(with.cluster_key.as_ref().unwrap(), &key).unwrap();
+        eventually("the target is in force", || {
+            two.registry.refresh();
+            two.plan().targets.len() == 2
+        })
+        .await;
+        assert!(two.plan().complaints.is_empty());
+    });
+}
