@@ -1,7 +1,7 @@
 //! Streams: every label set of a lane gets a number and is rendered once.
 //!
-//! There may be only so many: a Loki refuses new streams beyond its limit, and their lines would wait for ever. Those that
-//! come later keep the core labels and carry their others as structured metadata.
+//! There may be only so many: a Loki refuses new streams beyond its limit, and their lines would wait for ever. Those
+//! that come later keep the core labels and carry their others as structured metadata.
 
 use std::collections::HashMap;
 
@@ -53,7 +53,7 @@ impl Streams {
         })
     }
 
-    /// Whether the stream has lost its own labels to the limit; then they go along as metadata, and the line is counted.
+    /// Whether the stream has lost its own labels to the limit: they go along as metadata, and the line is counted.
     #[inline]
     pub fn folds(&mut self, number: u32) -> bool {
         let folded = self.rendered[number as usize].folded;

@@ -1,8 +1,8 @@
 //! Targets as a lane sees them: a bit, a shape and a budget.
 //!
 //! Credit is what a target may still be given: a number of batches and of bytes in flight. A target without credit is
-//! not read for; it never makes the lane wait. Each tenant of a Loki is a target of its own here, with an equal share of
-//! the target's `queueBytes`: one that is refused or slow holds up no other.
+//! not read for; it never makes the lane wait. Each tenant of a Loki is a target of its own here, with an equal share
+//! of the target's `queueBytes`: one that is refused or slow holds up no other.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -134,6 +134,7 @@ impl Targets {
                 self.insert(Arc::clone(new), None);
             }
         }
+        self.share_out();
     }
 
     /// The bit of what goes to a target for a tenant (`None`: whichever the target says). Tenants get a credit of their
@@ -163,7 +164,8 @@ impl Targets {
     fn share_out(&mut self) {
         for at in 0..self.slots.len() {
             let Some(id) = self.slots[at].as_ref().map(|target| target.plan.id) else { continue };
-            let shares = self.slots.iter().flatten().filter(|target| target.plan.id == id).count();
+            let others = self.slots.iter().flatten().filter(|target| target.plan.id == id && target.tenant.is_some());
+            let shares = 1 + others.count();
             if let Some(target) = &mut self.slots[at] {
                 target.shares = shares;
             }
