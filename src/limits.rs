@@ -98,8 +98,11 @@ pub const RING_DRAIN: Duration = Duration::from_secs(5);
 
 /// Lanes of one appliance.
 pub const LANES_MAX: usize = 64;
-/// Targets of one plan: the width of a `TargetSet`.
+/// Targets of one plan.
 pub const TARGETS_MAX: usize = 64;
+/// Credits one lane keeps, one for each target and each tenant of a Loki: the width of a `TargetSet`. Tenants beyond
+/// share the credit of their target.
+pub const OUTLETS_MAX: usize = 2 * TARGETS_MAX;
 /// Sources of one plan.
 pub const SOURCES_MAX: usize = 1024;
 /// Flows of one lane, which is also the number of slots of its checkpoint.
@@ -193,7 +196,7 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 64;
 /// Slots of the hand-off ring between a lane and an egress thread.
 pub const HANDOFF_SLOTS: usize = 1024;
 /// Slots of the verdict ring back to a lane.
-pub const VERDICT_SLOTS: usize = TARGETS_MAX * BATCHES_IN_FLIGHT_MAX;
+pub const VERDICT_SLOTS: usize = OUTLETS_MAX * BATCHES_IN_FLIGHT_MAX;
 /// First and longest pause between two tries at a target.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -212,6 +215,8 @@ pub const LOKI_SPAN: Duration = Duration::from_secs(50 * 60);
 /// Rate of one stream, in bytes per second, and what it may send at once (Loki's stock limits).
 pub const LOKI_STREAM_RATE_BYTES: u64 = 3 * MIB as u64;
 pub const LOKI_STREAM_BURST_BYTES: u64 = 15 * MIB as u64;
+/// Least a rate of a stream may be, in bytes.
+pub const LOKI_RATE_BYTES_MIN: usize = 64 * KIB;
 /// A stream that would leave less of its burst than this, in per cent, is at risk.
 pub const LOKI_BURST_RESERVE_PERCENT: u64 = 20;
 /// Streams one target gets from one lane by default; stock Loki refuses a tenant's 5,001st.
@@ -472,7 +477,7 @@ const _: () = {
     assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");
     assert!(RING_WORKERS_MAX > 3, "before 6.1 the ring's three standing reads may each hold a worker");
     assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
-    assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
+    assert!(JOURNAL_SOURCES_MAX <= 128 && OUTLETS_MAX <= 128, "masks are u128");
     assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");
     assert!(
         BACKOFF_MIN.as_millis() <= BACKOFF_MAX.as_millis() && BACKOFF_MAX.as_millis() <= RETRY_AFTER_MAX.as_millis()

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod next;
 pub mod object;
 pub mod print;
+pub mod quarantine;
 pub mod revision;
 pub mod run;
 pub mod screen;
@@ -31,7 +32,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use serde_json::json;
 
 use self::{
-    grammar::{Access, Cli, ColorWhen, CreateNoun, InspectNoun, JwtFlags, Verb},
+    grammar::{Access, Cli, ColorWhen, CreateNoun, InspectNoun, JwtFlags, Listed, ReplayNoun, Verb},
     screen::coloured,
 };
 use crate::{
@@ -113,7 +114,9 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         }
         Verb::Create { noun: CreateNoun::Object(noun), wait } => object::create(&noun, &wait, access)?,
         Verb::Update { noun, wait } => object::update(&noun, &wait, access)?,
-        Verb::List { noun, watch } => object::list(noun, &watch, access)?,
+        Verb::List { noun: Listed::Objects(noun), watch } => object::list(noun, &watch, access)?,
+        Verb::List { noun: Listed::Quarantine(flags), .. } => quarantine::list(&flags, access)?,
+        Verb::Replay { noun: ReplayNoun::Quarantine(flags) } => quarantine::replay(&flags, access)?,
         Verb::Get { noun, watch } => object::get(&noun, &watch, access)?,
         Verb::Delete { noun, wait } => object::delete(&noun, &wait, access)?,
         Verb::Apply(flags) => return revision::apply(&flags, access),

@@ -22,3 +22,4 @@ mod routing;
 mod rsyslogd;
 mod soak;
 mod stop;
+mod tenant;

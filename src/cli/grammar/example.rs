@@ -40,6 +40,11 @@ Examples:
   corelane list targets -o yaml
   corelane list collectors --watch";
 
+pub const REPLAY: &str = "\
+Examples:
+  corelane list quarantine
+  corelane replay quarantine --target=loki1";
+
 pub const GET: &str = "\
 Examples:
   corelane get source node-manager

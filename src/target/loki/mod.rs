@@ -19,6 +19,7 @@
 //! a running 3.7.
 
 pub mod answer;
+mod blame;
 mod delivery;
 mod head;
 mod plain;
