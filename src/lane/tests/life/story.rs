@@ -350,7 +350,9 @@ fn reckon(life: &Life) {
         });
         let known: Vec<_> = life.net.borrow().judge.known.iter().map(|(key, file)| (*file, *key)).collect();
         let troubles = lane.map(|lane| lane.troubles.clone());
-        format!("readers {}files {known:?}\n{troubles:#?}", readers.collect::<String>())
+        let slots = lane.iter().flat_map(|lane| lane.checkpoint.slots());
+        let slots: String = slots.map(|slot| format!("{slot:?}\n")).collect();
+        format!("{slots}readers {}files {known:?}\n{troubles:#?}", readers.collect::<String>())
     });
     life.net.borrow().judge.check_arrivals();
     check_leaks(life);
