@@ -17,7 +17,7 @@ use crate::{
     limits::{DRAINING_READERS_MAX, FINGERPRINT_BYTES, OPENING_MAX, READ_RETRY, READERS_MAX, SEEK_BYTES},
     model::{FileIdentity, Hint, ObjectId, Position, ReaderKey},
     orders::Port,
-    plan::{Format, SourcePlan, StartAt},
+    plan::{Format, Input, SourcePlan, StartAt},
     ring::{Handle, Meta, Op, ReadNow, Ring, Token},
     source::file::{Head, Seek, Want},
 };
@@ -103,7 +103,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
             self.trouble(format!("source {source}: some files wait: {READERS_MAX} are being read already"));
             return None;
         }
-        let opened = self.ring.open(&begin.path).and_then(|handle| Ok((handle, self.ring.stat(handle)?)));
+        let opened = self.ring.open(&begin.path).and_then(|handle| match self.ring.stat(handle) {
+            Ok(meta) => Ok((handle, meta)),
+            Err(error) => {
+                self.ring.close(handle);
+                Err(error)
+            }
+        });
         let (handle, meta) = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -238,7 +244,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     fn opened(&mut self, opening: Opening) {
         let start = opening.start();
-        let Opening { reader: id, begin, handle, meta, head, .. } = opening;
+        let Opening { reader: id, mut begin, handle, meta, head, .. } = opening;
+        // The plan may have changed since the file was found: no line is handled under an older one.
+        match self.plan.source(begin.source.id).filter(|source| matches!(source.input, Input::File(_))) {
+            Some(source) => begin.source = Arc::clone(source),
+            None => return self.ring.close(handle),
+        }
         let head = head.unwrap_or_default();
         let identity = head.identity(&meta);
         let key = ReaderKey::File(identity);

@@ -59,6 +59,12 @@ pub struct Keeping {
 }
 
 impl Keeping {
+    /// Whether a token stands for its job, which may have ended.
+    #[cfg(any(test, feature = "lives"))]
+    pub fn has_token(&self) -> bool {
+        self.job_token.is_some()
+    }
+
     /// With what the service manager has kept.
     pub fn new(inherited: Vec<Inherited>) -> Self {
         Self { inherited, ..Self::default() }

@@ -19,8 +19,8 @@ use crate::{
     model::{Level, ObjectId},
     orders::LaneOrder,
     plan::{
-        FileInput, Format, Framing, Input, LokiPlan, MetadataField, Output, Plan, Protocol, Route, SourcePlan, StartAt,
-        SyslogPlan, TargetKind, TargetPlan, source::PathGlob,
+        FileInput, Format, Framing, Input, LokiLimits, LokiPlan, MetadataField, Output, Plan, Protocol, Route,
+        SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld, source::PathGlob,
     },
     ring::{
         Faults, Ring,
@@ -184,6 +184,8 @@ impl Life {
         self.note(if logs { Trouble::PowerLostWithLogs } else { Trouble::PowerLost });
         self.gone();
         self.net.borrow_mut().judge.power_lost();
+        // What was counted in the last second is counted anew, and a ledger that was closed in it may be either.
+        self.inexact_sources = u8::MAX;
         if logs {
             self.survey();
         }
@@ -349,6 +351,8 @@ pub fn target_plan(name: &str, sort: TargetSort) -> TargetPlan {
             tenant: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(1),
+            limits: LokiLimits::default(),
+            too_old: TooOld::default(),
         }),
         TargetSort::Syslog => TargetKind::Syslog(SyslogPlan {
             host,
@@ -372,5 +376,6 @@ pub fn target_plan(name: &str, sort: TargetSort) -> TargetPlan {
         min_level: Level::Trace,
         output: Output::Line,
         queue_bytes: limits::QUEUE_BYTES_MIN,
+        max_age: None,
     }
 }

@@ -72,7 +72,7 @@ fn character(life: &mut Life) -> Character {
     Character {
         crashes: !dice.one_in(5),
         power: dice.one_in(3),
-        torn_logs: destructive && dice.one_in(3),
+        torn_logs: false,
         truncates: destructive && dice.one_in(2),
         deletes: destructive && dice.one_in(2),
         plans: dice.one_in(2),
@@ -204,6 +204,7 @@ fn change_plan(life: &mut Life, character: &Character) {
             }
             life.note(Trouble::LevelChanged);
             life.levels_changed();
+            life.tell(|life| format!("{:?}", life.rules));
         }
         2 => {
             let value = life.dice.below(100).to_string();
@@ -349,7 +350,9 @@ fn reckon(life: &Life) {
         });
         let known: Vec<_> = life.net.borrow().judge.known.iter().map(|(key, file)| (*file, *key)).collect();
         let troubles = lane.map(|lane| lane.troubles.clone());
-        format!("readers {}files {known:?}\n{troubles:#?}", readers.collect::<String>())
+        let slots = lane.iter().flat_map(|lane| lane.checkpoint.slots());
+        let slots: String = slots.map(|slot| format!("{slot:?}\n")).collect();
+        format!("{slots}readers {}files {known:?}\n{troubles:#?}", readers.collect::<String>())
     });
     life.net.borrow().judge.check_arrivals();
     check_leaks(life);
@@ -391,7 +394,8 @@ fn check_leaks(life: &Life) {
     let Some(lane) = &life.lane else { return };
     let hold = |holds: bool, what: &str| demand(holds, Invariant::Memory, || format!("{what} at rest"));
     hold(lane.pool.lent() == 0, "chunks are lent");
-    hold(lane.awaiting.len() == lane.passes(), "reads are awaited");
+    let jobs = usize::from(lane.keeping.has_token());
+    hold(lane.awaiting.len() == lane.passes() + jobs, "reads are awaited");
     hold(lane.targets.in_flight() == 0, "batches are in flight");
     let open = life.disk.open_files();
     hold(open <= lane.readers.len() + 1, &format!("{open} files are open for {} readers", lane.readers.len()));
