@@ -13,6 +13,7 @@ pub mod document;
 pub mod environment;
 pub mod grammar;
 pub mod inspect;
+pub mod inspect_spool;
 pub mod manifest;
 pub mod next;
 pub mod object;
@@ -102,6 +103,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Check(flags) => return check::check(&flags, access),
         Verb::Status(watch) => status::status(&watch, access)?,
         Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access),
+        Verb::Inspect { noun: InspectNoun::Spool { directory } } => return inspect_spool::spool(&directory, access),
         Verb::Create { noun: CreateNoun::Jwt(flags), .. } => print::out(&format!("{}\n", jwt(&flags, access)?))?,
         Verb::Create { noun: CreateNoun::Object(noun), wait } => object::create(&noun, &wait, access)?,
         Verb::Update { noun, wait } => object::update(&noun, &wait, access)?,

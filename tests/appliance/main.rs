@@ -5,6 +5,7 @@
 //! systemd's journal writer.
 
 mod change;
+mod deleted;
 mod filtered;
 mod interop;
 mod journal;
