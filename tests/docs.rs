@@ -104,6 +104,10 @@ fn the_promised_numbers_are_those_in_force() {
         ("DRAIN_DEADLINE", seconds(limits::DRAIN_DEADLINE)),
         ("LOOK_BACK_BYTES", format!("{} KiB", limits::LOOK_BACK_BYTES >> 10)),
         ("ROTATED_QUIET", seconds(limits::ROTATED_QUIET)),
+        ("PINNED_BYTES_MAX", format!("{} GiB", limits::PINNED_BYTES_MAX >> 30)),
+        ("SPOOL_BYTES_MAX", format!("{} GiB", limits::SPOOL_BYTES_MAX >> 30)),
+        ("SPOOL_FREE_PERCENT", format!("{} %", limits::SPOOL_FREE_PERCENT)),
+        ("HEAD_CHECK_INTERVAL", seconds(limits::HEAD_CHECK_INTERVAL)),
     ] {
         assert!(page.contains(&format!("| `limits::{name}` | {value} |")), "{name} is {value}");
     }

@@ -13,6 +13,7 @@ pub mod document;
 pub mod environment;
 pub mod grammar;
 pub mod inspect;
+pub mod inspect_spool;
 pub mod manifest;
 pub mod next;
 pub mod object;
@@ -112,6 +113,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
                 format!("{}\n", value["jwt"].as_str().unwrap_or_default())
             })?;
         }
+        Verb::Inspect { noun: InspectNoun::Spool { directory } } => return inspect_spool::spool(&directory, access),
         Verb::Create { noun: CreateNoun::Object(noun), wait } => object::create(&noun, &wait, access)?,
         Verb::Update { noun, wait } => object::update(&noun, &wait, access)?,
         Verb::List { noun: Listed::Objects(noun), watch } => object::list(noun, &watch, access)?,

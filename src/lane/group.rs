@@ -117,8 +117,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let (handle, several) = (file.handle, settled.len() > 1);
         let mut last = [0];
         let mut is_torn = |offset: &u64| {
-            *offset > 0
-                && !matches!(self.ring.read_now(handle, *offset - 1, &mut last), Ok(ReadNow::Ready(1)) if last == *b"\n")
+            let before = offset.checked_sub(1).map(|before| self.ring.read_now(handle, before, &mut last));
+            before.is_some_and(|read| !matches!(read, Ok(ReadNow::Ready(1))) || last != *b"\n")
         };
         settled.into_iter().filter(|offset| several && is_torn(offset)).collect()
     }

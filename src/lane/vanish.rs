@@ -1,10 +1,11 @@
 //! What would vanish: files without a name that a flow still needs.
 //!
-//! Such a file is held by its descriptor, which the service manager is asked to hold as well. Beyond `Keep::pinned_bytes`
-//! of them, and of all of them when the lane stops, the bytes go to the spool, the file deleted first going first; what
-//! finds no room there is counted and dropped. A flow of a disabled target holds nothing: what it did not get is
-//! counted when nobody else needs the file and its name is gone. All of it is a look each `VANISHING_LOOK` and one block
-//! of one file at a time in between, so the lines of the others never wait for it.
+//! Such a file is held by its descriptor, which the service manager is asked to hold as well. Beyond
+//! `Keep::pinned_bytes` of them, and of all of them when the lane stops, the bytes go to the spool, the oldest reader's
+//! first; what finds no room there is counted and dropped. What counts as pinned is the whole file, since that is what
+//! it takes on the disk. A flow of a disabled target holds nothing: what it did not get is counted when nobody else
+//! needs the file and its name is gone. All of it is a look each `VANISHING_LOOK` and one block of one file at a time
+//! in between, so the lines of the others never wait for it.
 
 use std::time::Duration;
 
@@ -112,7 +113,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         for name in std::mem::take(&mut self.keeping.unstore) {
             self.unstore(name);
         }
-        let draining = |reader: &&Box<Reader>| reader.file().is_some_and(|file| file.draining);
+        // What was deleted since the last look of the discovery must not be left behind when the lane stops.
+        let draining = |reader: &&Box<Reader>| reader.file().is_some_and(|file| file.draining || self.draining);
         let all: Vec<u32> = self.readers.values().filter(draining).map(|reader| reader.id).collect();
         let (mut pinned, mut count) = (0, 0);
         for id in &all {
@@ -176,8 +178,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let quiet = |reader: &&Reader| self.draining || reader.is_quiet(self.now.mono);
         let readers = || all.iter().filter_map(|id| self.readers.get(id)).map(|reader| &**reader);
         let most = self.config.keep.pinned_bytes / u64::from(self.config.lanes.max(1));
-        let next = readers().filter(held).find(quiet).filter(|_| self.draining || self.keeping.pinned.0 > most);
+        let (bytes, files) = self.keeping.pinned;
+        let is_much = self.draining || bytes > most || files > DRAINING_READERS_MAX as u64 / 2;
+        let next = readers().filter(held).find(quiet).filter(|_| is_much);
         if let Some(id) = next.map(|reader| reader.id) {
+            self.keeping.done = false;
             return self.begin_spooling(id);
         }
         self.keeping.done = self.draining;
@@ -308,6 +313,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let before = std::mem::replace(&mut file.handle, into);
         file.size = size;
         file.head_short = false;
+        file.draining = true;
         for at in 0..reader.passes.len() {
             reader.passes[at].put_down(&mut self.pool);
             reader.read_anew(at);

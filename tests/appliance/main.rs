@@ -7,6 +7,7 @@
 mod apart;
 mod change;
 mod cut;
+mod deleted;
 mod filtered;
 mod full;
 mod interop;

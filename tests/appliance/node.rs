@@ -76,6 +76,9 @@ pub struct Node {
     child: Option<Child>,
     /// Words before its command line: what it is to be run by.
     runner: Vec<String>,
+    /// More of its environment, and a redirection its shell makes: what a service manager would give it.
+    manager: Vec<(String, String)>,
+    passed: Option<String>,
 }
 
 impl Node {
@@ -85,7 +88,7 @@ impl Node {
         for name in ["conf.d", "logs"] {
             fs::create_dir(place.path().join(name)).expect("a directory");
         }
-        Self { place, backend, child: None, runner: Vec::new() }
+        Self { place, backend, child: None, runner: Vec::new(), manager: Vec::new(), passed: None }
     }
 
     /// Runs it and its command line by another program from now on, which must become it (exec).
@@ -113,14 +116,37 @@ impl Node {
         fs::remove_file(self.path("conf.d").join(format!("{name}.json"))).expect("the file was there");
     }
 
+    /// From its next start on it has a service manager at this socket.
+    pub fn managed_by(&mut self, socket: &Path) {
+        self.manager = vec![("NOTIFY_SOCKET".to_owned(), socket.to_str().expect("text").to_owned())];
+    }
+
+    /// At its next start it gets one descriptor, which this process has open as `number`, under a name.
+    pub fn pass(&mut self, number: i32, name: &str) {
+        self.passed = Some(format!("LISTEN_FDS=1 LISTEN_FDNAMES='{name}' 3</proc/{}/fd/{number}", std::process::id()));
+    }
+
+    /// The program as a service manager starts it: with descriptors it has kept, if there are any.
+    fn managed(&mut self) -> Command {
+        let Some(passed) = self.passed.take() else { return command_by(&self.runner) };
+        let (variables, redirection) = passed.split_once(" 3<").expect("both");
+        let script = format!("export LISTEN_PID=$$ {variables}; exec 3<{redirection}; exec \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, "sh"]).arg(command().get_program());
+        shell
+    }
+
     /// Starts it without waiting.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
+        let mut program = self.managed();
+        program.env_remove("NOTIFY_SOCKET");
         let open = |name: &str| {
             let file = fs::OpenOptions::new().create(true).append(true).open(self.path(name));
             Stdio::from(file.expect("a file"))
         };
-        let child = command_by(&self.runner)
+        let child = program
+            .envs(self.manager.iter().cloned())
             .args(["run", "--node", "n1", "--listen", "127.0.0.1:0", "--backend", self.backend, "--state-dir"])
             .arg(self.state_dir())
             .arg("--objects")

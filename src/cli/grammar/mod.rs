@@ -251,6 +251,11 @@ pub enum InspectNoun {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// The spool, where bytes of deleted files wait for targets that lag: whose they are, and what is wrong with them
+    Spool {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -61,6 +61,8 @@ pub fn status(shared: &Shared) -> Value {
 }
 
 fn lane(report: &LaneReport) -> Value {
+    let lost = report.lost.iter().map(|(source, most)| json!({"source": source, "most": most}));
+    let lost: Vec<Value> = lost.collect();
     json!({
         "lane": report.lane,
         "backend": report.backend,
@@ -75,7 +77,7 @@ fn lane(report: &LaneReport) -> Value {
         "pinnedBytes": report.kept.pinned_bytes,
         "spooledFiles": report.kept.spooled_files,
         "spooledBytes": report.kept.spooled_bytes,
-        "lostUnseen": report.lost.iter().map(|(source, most)| json!({"source": source, "most": most})).collect::<Vec<_>>(),
+        "lostUnseen": lost,
     })
 }
 

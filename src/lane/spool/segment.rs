@@ -200,7 +200,8 @@ impl Writer {
         self.blocks.len() >= BLOCKS_MAX || self.stored.len() >= SPOOL_SEGMENT_BYTES
     }
 
-    /// Ends the segment, with which the file ends if it is the `last`: its bytes, and its blocks as `Index::parse` would find them. The writer is empty again.
+    /// Ends the segment, with which the file ends if it is the `last`: its bytes, and its blocks as `Index::parse`
+    /// would find them. The writer is empty again.
     pub fn finish(&mut self, owner: &Owner, last: bool) -> (Vec<u8>, Vec<Block>) {
         let mut path = owner.path.as_os_str().as_bytes();
         path = &path[path.len().saturating_sub(PATH_BYTES_MAX)..];
