@@ -154,6 +154,8 @@ pub const TROUBLES_LOGGED_MAX: u32 = 32;
 pub const TROUBLE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often a journal directory is looked at when no event says so earlier.
 pub const JOURNAL_POLL: Duration = Duration::from_millis(250);
+/// How long a journal directory is left alone after an event: a busy writer makes one for every entry.
+pub const JOURNAL_REST: Duration = Duration::from_millis(20);
 
 // ---- batches ---------------------------------------------------------------------------------------------------
 
