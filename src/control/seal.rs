@@ -141,7 +141,9 @@ impl Keyring {
         let name = name_of(fields);
         let mut missing = false;
         let sealed = schema::map_secrets(kind.schema(), fields, &mut |field, value| {
-            let sealed = keys.seal(&place(kind, name, field), value.as_str()?);
+            // What is sealed already stays as it is.
+            let Some(secret) = value.as_str() else { return Some(value.clone()) };
+            let sealed = keys.seal(&place(kind, name, field), secret);
             missing |= sealed.is_none();
             sealed
         });

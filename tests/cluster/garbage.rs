@@ -111,9 +111,18 @@ fn no_secret_lies_in_etcd_or_on_disk_and_one_in_the_clear_is_complained_of() {
         })
         .await;
         assert_eq!(peer.plan().targets.len(), 2, "it works all the same");
+        eventually("it is kept on disk", || fs::read_to_string(&kept).is_ok_and(|text| text.contains("\"u\""))).await;
+        assert!(!fs::read_to_string(&kept).unwrap().contains(SECRET));
         peer.put(Kind::Target, json!({"name": "u", "type": "CONSOLE"})).await;
         peer.put(Kind::Target, loki("u")).await;
         assert!(peer.plan().complaints.is_empty(), "{:?}", peer.plan().complaints);
+        // Not in the copy on disk either, nor in what the history would undo.
+        assert!(!fs::read_to_string(&kept).unwrap().contains(SECRET));
+        let undone = etcd.undo().await;
+        assert!(
+            undone.contains("/loki/api/v1/push") && undone.contains("sealed") && !undone.contains(SECRET),
+            "{undone}"
+        );
     });
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::layout::{self, Layout, Place};
 use crate::{
@@ -212,7 +213,7 @@ impl Mirror {
     ) -> Item {
         let found = layout::decode(kind, name, &value, known, created);
         let opened = self.ring.unseal(kind, name, &found.document);
-        let reading = Document::read(kind, &serde_json::Value::Object(opened.fields));
+        let reading = Document::read(kind, &Value::Object(opened.fields));
         let mut refusals = found.refusals;
         refusals.extend(opened.refusals);
         refusals.extend(reading.refusals);
@@ -254,8 +255,21 @@ impl Mirror {
 
     /// How an object is now, for the history of the change that comes.
     pub fn before(&self, key: &Key) -> Before {
-        let value = self.items.get(key).map(|item| String::from_utf8_lossy(&item.value).into_owned());
+        let value = self.items.get(key).map(|item| match item.plain.is_empty() {
+            true => item.value.clone(),
+            false => layout::encode(key.0, item.object.id, &self.sealed(key, item)),
+        });
+        let value = value.map(|value| String::from_utf8_lossy(&value).into_owned());
         Before { kind: key.0.singular().to_owned(), name: key.1.clone(), value }
+    }
+
+    /// A document as it lies in etcd, and what lies there in the clear sealed; without a key it is left away.
+    fn sealed(&self, key: &Key, item: &Item) -> Map<String, Value> {
+        let document = layout::decode(key.0, &key.1, &item.value, Some(item.object.id), item.created).document;
+        match item.plain.is_empty() {
+            true => document,
+            false => self.ring.seal(key.0, &document).unwrap_or_else(|_| item.object.document.shown()),
+        }
     }
 
     /// Sets an object back, for reading an old revision of a copy.
@@ -277,7 +291,7 @@ impl Mirror {
                 kind: key.0.singular().to_owned(),
                 id: item.object.id.0.to_string(),
                 revision: item.object.revision,
-                document: layout::decode(key.0, &key.1, &item.value, Some(item.object.id), item.created).document,
+                document: self.sealed(key, item),
             })
         };
         self.items.iter().map(kept).collect()
