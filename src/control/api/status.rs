@@ -75,7 +75,9 @@ fn lane(report: &LaneReport) -> Value {
         "pinnedBytes": report.kept.pinned_bytes,
         "spooledFiles": report.kept.spooled_files,
         "spooledBytes": report.kept.spooled_bytes,
-        "lostUnseen": report.lost.iter().map(|(source, most)| json!({"source": source, "most": most})).collect::<Vec<_>>(),
+        "lostUnseen": report.lost.iter()
+            .map(|(source, most)| json!({"source": source, "most": most}))
+            .collect::<Vec<_>>(),
     })
 }
 
