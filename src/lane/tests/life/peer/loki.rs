@@ -146,7 +146,8 @@ impl Loki {
                     self.state = State::Answering { at: room.now + wait, answer };
                 }
                 State::Answering { answer, .. } => {
-                    let answer = answer.take().map(|(status, body)| (status, Answer::of(status, None, body.as_bytes())));
+                    let answer =
+                        answer.take().map(|(status, body)| (status, Answer::of(status, None, body.as_bytes())));
                     let outcome = match answer {
                         Some((204, _)) => Outcome::Acked,
                         Some((400 | 413, Answer { meaning, reason })) => {
