@@ -66,8 +66,8 @@ impl Tenant {
 }
 
 /// The namespace in the path of a container's log, as the kubelet makes it:
-/// `…/pods/<namespace>_<pod>_<uid>/…` or `…/containers/<pod>_<namespace>_<container>-<id>.log`. Names are DNS labels, so
-/// what is found is a good tenant.
+/// `…/pods/<namespace>_<pod>_<uid>/…` or `…/containers/<pod>_<namespace>_<container>-<id>.log`. Names are DNS labels,
+/// so what is found is a good tenant.
 fn namespace(path: &Path) -> Option<&str> {
     let mut parts = path.iter().filter_map(|part| part.to_str());
     let namespace = loop {
