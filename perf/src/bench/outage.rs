@@ -26,6 +26,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What is still under way must have arrived after so long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A target that is no further behind has caught up.
+const NEAR_SECONDS: f64 = 3.0;
+/// About the length of a line.
+const LINE_BYTES: f64 = 300.0;
+
 /// What is to be done.
 pub struct Plan {
     pub bytes_per_second: f64,
@@ -91,9 +96,9 @@ fn in_directory(directory: &Path, setup: &Setup, plan: &Plan) -> io::Result<Vec<
     failing.down();
     watch("outage", &mut |elapsed| elapsed >= plan.outage)?;
     failing.up()?;
-    // Caught up: it has all that the steady one has but a second's worth.
-    let second = (plan.bytes_per_second / 300.0) as u64;
-    watch("catching up", &mut |elapsed| newest(&failing) + second >= newest(&steady) || elapsed > plan.outage * 4)?;
+    // Caught up: it has all that the steady one has but some seconds' worth.
+    let near = (plan.bytes_per_second * NEAR_SECONDS / LINE_BYTES) as u64;
+    watch("catching up", &mut |elapsed| newest(&failing) + near >= newest(&steady) || elapsed > plan.outage * 4)?;
     watch("after", &mut |elapsed| elapsed >= plan.around)?;
     let lines = growth.stop()?;
     let whole = [&steady, &failing].map(|sink| sink.wait(PATIENCE, |counters| counters.tally.seen >= lines));
