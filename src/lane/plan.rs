@@ -250,10 +250,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
             }
         }
         for (source, target, bit) in missing {
-            // A new target starts now; a reader that was never seen starts where its source says, and so does one of
-            // which a power loss may have left only what it remembers for other targets.
-            let now = furthest(reader, source).filter(|_| !self.checkpoint.may_know_half(&reader.key));
-            let at = now.unwrap_or(reader.start);
+            // A new target starts now; a reader that was never seen starts where its source says.
+            let at = furthest(reader, source).unwrap_or(reader.start);
             reader.flows.push(Flow::new(source, target, bit, at, Totals::default(), Nanos::default()));
         }
     }

@@ -26,8 +26,9 @@ pub use slot::{Content, Key, Slot};
 use crate::{
     lane::at_start::read_patiently,
     limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_INTERVAL, FLOWS_MAX, SLOT_BYTES},
-    model::{ObjectId, ReaderKey},
+    model::{JournalPosition, Nanos, ObjectId, Position, ReaderKey},
     ring::{Handle, Op, Ring, Token},
+    stats::Totals,
 };
 
 /// The synced generation under way answers under this token.
@@ -59,8 +60,6 @@ pub struct Checkpoint {
     /// Synced generations begun, and the newest of them that is on disk.
     begun: u64,
     synced: u64,
-    /// Readers that no synced generation knew when this process began.
-    young: HashSet<ReaderKey>,
     /// Since when changes could not be written.
     failing_since: Option<Duration>,
     /// Why the last write failed, until it succeeds.
@@ -91,7 +90,6 @@ impl Checkpoint {
             second: false,
             begun: 0,
             synced: 0,
-            young: HashSet::new(),
             failing_since: None,
             trouble: None,
         };
@@ -106,16 +104,20 @@ impl Checkpoint {
         if let [whole] = generations.as_slice() {
             checkpoint.leave_out_forgotten(whole);
         }
-        checkpoint.young = checkpoint.slots().map(|slot| slot.key.reader).collect();
+        let mut young: HashSet<ReaderKey> = checkpoint.slots().map(|slot| slot.key.reader).collect();
         for generation in generations {
             for slot in generation.slots {
-                checkpoint.young.remove(&slot.key.reader);
+                young.remove(&slot.key.reader);
                 checkpoint.adopt(slot);
             }
         }
         // There only if giving the records to their lanes was cut short.
         let all = Generation::read(ring, &lanes::all_path(directory)).slots;
         all.into_iter().filter(|slot| lanes::owner(&slot.key, lanes) == lane).for_each(|slot| checkpoint.adopt(slot));
+        young.remove(&CLOSED);
+        checkpoint.complete(&young);
+        // What only the live file knows is not safe from a power loss yet.
+        checkpoint.changed = !checkpoint.index.is_empty();
         checkpoint
     }
 
@@ -132,12 +134,6 @@ impl Checkpoint {
     /// Whether anything is known of a reader.
     pub fn knows(&self, reader: &ReaderKey) -> bool {
         self.slots().any(|slot| slot.key.reader == *reader)
-    }
-
-    /// Whether some records of a reader may be missing: it was new when the machine went off, and of what was written
-    /// last each may be on the disk or not.
-    pub fn may_know_half(&self, reader: &ReaderKey) -> bool {
-        self.young.contains(reader)
     }
 
     /// Whether a source ever had a flow to a target.
@@ -253,7 +249,6 @@ impl Checkpoint {
             Ok(_) => {
                 self.second = !self.second;
                 self.synced = self.begun;
-                self.young.clear();
                 self.bury();
             }
             Err(error) => {
@@ -325,6 +320,27 @@ impl Checkpoint {
         }
         let gone = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.content == Content::Gone);
         self.gone = (0..self.slots.len()).filter(|at| gone(&self.slots[*at])).map(|at| (at, false)).collect();
+    }
+
+    /// Of a reader that no synced generation knows, a power loss may have left what it remembers for some targets only.
+    /// The others begin at its start; as new ones they would begin where those are.
+    fn complete(&mut self, young: &HashSet<ReaderKey>) {
+        let flows = self.slots().filter(|slot| matches!(slot.content, Content::Flow { .. }));
+        let flows: HashSet<(ObjectId, ObjectId)> = flows.map(|slot| (slot.key.source, slot.key.target)).collect();
+        let readers = self.slots().filter(|slot| young.contains(&slot.key.reader));
+        let readers: HashSet<(ReaderKey, ObjectId)> = readers.map(|slot| (slot.key.reader, slot.key.source)).collect();
+        for (reader, source) in readers {
+            let position = match reader {
+                ReaderKey::File(_) => Position::file(0),
+                ReaderKey::Journal { .. } => Position::Journal(JournalPosition::default()),
+            };
+            for (_, target) in flows.iter().filter(|(of, _)| *of == source) {
+                let key = Key { reader, source, target: *target };
+                if !self.index.contains_key(&key) {
+                    self.put(key, Content::Flow { position, totals: Totals::default(), newest: Nanos::default() });
+                }
+            }
+        }
     }
 
     /// The live file is not synced: a power loss may bring back a record that was forgotten long ago. What a whole

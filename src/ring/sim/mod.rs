@@ -9,6 +9,7 @@
 mod disk;
 mod fault;
 mod manager;
+mod process;
 mod random;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,8 @@ use std::{
 use super::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Space, Waker, Watch, WatchKind};
 use crate::limits;
 use disk::SECTOR_BYTES;
-use world::{Due, Open, World};
+use process::{Due, Open};
+use world::World;
 
 /// One simulated machine. Clones are the same machine.
 #[derive(Clone, Debug)]
