@@ -28,8 +28,8 @@ pub const DRAINING_READERS_MAX: usize = 1024;
 pub const GLOB_DIRECTORIES_MAX: usize = 4096;
 /// Sources that can share one journal directory: the width of a `SourceMask`.
 pub const JOURNAL_SOURCES_MAX: usize = 128;
-/// Window of a journal reader, in bytes. 128 KiB measured best.
-pub const JOURNAL_WINDOW_BYTES: usize = 1024 * KIB;
+/// Window of a journal reader, in bytes. Larger ones cost more memory than they save time.
+pub const JOURNAL_WINDOW_BYTES: usize = 512 * KIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 /// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
@@ -37,7 +37,9 @@ pub const JOURNAL_TEMPLATES_MAX: usize = 1024;
 /// Entries a journal reader remembers, so that one that stands in two files is read once.
 pub const JOURNAL_REMEMBERED_MAX: usize = 65_536;
 /// Entries a file must have left before it is worth asking whether any of them can match.
-pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = 4096;
+pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = 1024;
+/// Values whose entries are found by the index of one journal file; when more are asked for, all entries are read.
+pub const JOURNAL_INDEX_LISTS_MAX: usize = 16;
 /// Values of one field that are looked at for that; of a field with more the entries are read.
 pub const JOURNAL_LOOKUP_VALUES_MAX: u32 = 4096;
 /// Largest decompressed journal field; the size is checked before allocating. Longer ones are truncated and counted.
@@ -96,8 +98,11 @@ pub const RING_DRAIN: Duration = Duration::from_secs(5);
 
 /// Lanes of one appliance.
 pub const LANES_MAX: usize = 64;
-/// Targets of one plan: the width of a `TargetSet`.
+/// Targets of one plan.
 pub const TARGETS_MAX: usize = 64;
+/// Credits one lane keeps, one for each target and each tenant of a Loki: the width of a `TargetSet`. Tenants beyond
+/// share the credit of their target.
+pub const OUTLETS_MAX: usize = 2 * TARGETS_MAX;
 /// Sources of one plan.
 pub const SOURCES_MAX: usize = 1024;
 /// Flows of one lane, which is also the number of slots of its checkpoint.
@@ -191,7 +196,7 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 64;
 /// Slots of the hand-off ring between a lane and an egress thread.
 pub const HANDOFF_SLOTS: usize = 1024;
 /// Slots of the verdict ring back to a lane.
-pub const VERDICT_SLOTS: usize = TARGETS_MAX * BATCHES_IN_FLIGHT_MAX;
+pub const VERDICT_SLOTS: usize = OUTLETS_MAX * BATCHES_IN_FLIGHT_MAX;
 /// First and longest pause between two tries at a target.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -201,6 +206,41 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer body that are read for its reason.
 pub const ANSWER_BYTES_MAX: usize = 16 * KIB;
+/// Oldest entry a stock Loki takes (`reject_old_samples_max_age`), and furthest ahead of now (`creation_grace_period`).
+pub const LOKI_OLDEST: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const LOKI_AHEAD: Duration = Duration::from_secs(600);
+/// A stream is at risk when an entry is so far behind its newest, and no push holds more of one stream than so much
+/// time: Loki takes an hour (half of `max_chunk_age`), and a push sent again must not be refused for itself.
+pub const LOKI_SPAN: Duration = Duration::from_secs(50 * 60);
+/// Rate of one stream, in bytes per second, and what it may send at once (Loki's stock limits).
+pub const LOKI_STREAM_RATE_BYTES: u64 = 3 * MIB as u64;
+pub const LOKI_STREAM_BURST_BYTES: u64 = 15 * MIB as u64;
+/// Least a rate of a stream may be, in bytes.
+pub const LOKI_RATE_BYTES_MIN: usize = 64 * KIB;
+/// A stream that would leave less of its burst than this, in per cent, is at risk.
+pub const LOKI_BURST_RESERVE_PERCENT: u64 = 20;
+/// Streams one target gets from one lane by default; stock Loki refuses a tenant's 5,001st.
+pub const LOKI_STREAMS_MAX: usize = 4096;
+/// Streams a session remembers; when there are more it begins anew, and all are at risk again.
+pub const LOKI_STREAMS_KNOWN_MAX: usize = 16_384;
+/// Largest push in bytes before compression, until a Loki says less.
+pub const LOKI_PUSH_BYTES_MAX: usize = 4 * MIB - 64 * KIB;
+/// How long the lines of a stream wait that Loki does not take for having too many.
+pub const LOKI_STREAM_PAUSE: Duration = Duration::from_secs(10);
+/// Pushes that may be spent on finding out which lines of one batch are refused; then the rest counts as refused.
+pub const LOKI_PROBES_MAX: u32 = 512;
+/// Lines a Loki that has never taken anything may refuse one by one, before it is no Loki and everything waits.
+pub const LOKI_STRANGERS_MAX: u32 = 8;
+/// What the quarantine of one target may hold, in bytes; then refused lines are dropped, counted.
+pub const QUARANTINE_BYTES_MAX: u64 = 64 * MIB as u64;
+/// A file of a quarantine that has reached this size is followed by another.
+pub const QUARANTINE_FILE_BYTES: u64 = 8 * MIB as u64;
+/// Longest line of a quarantine file that is read: a line and its metadata, escaped.
+pub const QUARANTINE_LINE_BYTES_MAX: u64 = 8 * MIB as u64;
+/// How often a target looks for lines that are to be sent again.
+pub const QUARANTINE_POLL: Duration = Duration::from_secs(2);
+/// Tenants of one target that have a connection of their own; further ones share one.
+pub const TENANT_TASKS_MAX: usize = 64;
 /// A syslog session must outlive the acknowledgement of a batch by so long before the batch counts as delivered.
 pub const SYSLOG_SETTLE: Duration = Duration::from_secs(1);
 /// TCP_USER_TIMEOUT of syslog sessions.
@@ -401,8 +441,6 @@ pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
 pub const COLLECTOR_BEAT: Duration = Duration::from_secs(10);
 /// A collector that is alive and whose last word is older is STALE.
 pub const COLLECTOR_STALE: Duration = Duration::from_secs(120);
-/// Characters of one message in what a node tells the others of itself.
-pub const COLLECTOR_MESSAGE_CHARS_MAX: usize = 200;
 /// A lane whose last report is older counts as standing still.
 pub const REPORT_STALE: Duration = Duration::from_secs(10);
 /// A flow further behind than this is not healthy, in seconds.
@@ -432,12 +470,14 @@ const _: () = {
     assert!(BATCH_BYTES + 2 * FRAME_BYTES_MAX < 4 * MIB, "one append past the mark must stay below Loki's 4 MiB");
     assert!(ROUND_BYTES as u64 <= TURN_BYTES, "a turn has room for one source at least");
     assert!(EVENT_TIME_SLACK.as_secs() < 3600, "Loki refuses what is an hour behind its stream");
+    assert!(LOKI_SPAN.as_secs() < 3600, "what Loki takes behind a stream's newest");
+    assert!(BATCH_BYTES + FRAME_BYTES_MAX + METADATA_BYTES_MAX < LOKI_PUSH_BYTES_MAX);
     assert!(QUEUE_BYTES_MIN >= 2 * BATCH_BYTES, "one batch in flight while the next is filled");
     assert!(QUEUE_BYTES_MIN <= QUEUE_BYTES && QUEUE_BYTES <= QUEUE_BYTES_MAX);
     assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");
     assert!(RING_WORKERS_MAX > 3, "before 6.1 the ring's three standing reads may each hold a worker");
     assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
-    assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
+    assert!(JOURNAL_SOURCES_MAX <= 128 && OUTLETS_MAX <= 128, "masks are u128");
     assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");
     assert!(
         BACKOFF_MIN.as_millis() <= BACKOFF_MAX.as_millis() && BACKOFF_MAX.as_millis() <= RETRY_AFTER_MAX.as_millis()

@@ -97,6 +97,9 @@ fn the_promised_numbers_are_those_in_force() {
         ("RELP_REFUSALS_MAX", limits::RELP_REFUSALS_MAX.to_string()),
         ("EVENT_TIME_SLACK", seconds(limits::EVENT_TIME_SLACK)),
         ("CATCH_UP_LAG", seconds(limits::CATCH_UP_LAG)),
+        ("QUARANTINE_BYTES_MAX", format!("{} MiB", limits::QUARANTINE_BYTES_MAX >> 20)),
+        ("QUARANTINE_FILE_BYTES", format!("{} MiB", limits::QUARANTINE_FILE_BYTES >> 20)),
+        ("LOKI_SPAN", format!("{} min", limits::LOKI_SPAN.as_secs() / 60)),
         ("BACKOFF_MAX", seconds(limits::BACKOFF_MAX)),
         ("DRAIN_DEADLINE", seconds(limits::DRAIN_DEADLINE)),
         ("LOOK_BACK_BYTES", format!("{} KiB", limits::LOOK_BACK_BYTES >> 10)),
@@ -108,6 +111,31 @@ fn the_promised_numbers_are_those_in_force() {
     ] {
         assert!(page.contains(&format!("| `limits::{name}` | {value} |")), "{name} is {value}");
     }
+}
+
+#[test]
+fn the_bounds_of_the_api_are_those_in_force() {
+    let page = include_str!("../docs/api.md");
+    let seconds = |time: std::time::Duration| format!("{} s", time.as_secs());
+    let [first, second, third] = limits::EXPIRY_WARNING_DAYS;
+    assert!(page.contains(&format!("warned of {first}, {second} and {third} days before its end")));
+    let rate = |what: &str, each: u32, burst: u32| format!("{each} by {what}, {burst} at once");
+    for (name, value) in [
+        ("REQUEST_BODY_BYTES_MAX", format!("{} MiB", limits::REQUEST_BODY_BYTES_MAX >> 20)),
+        ("API_REQUESTS_PER_SECOND", rate("caller", limits::API_REQUESTS_PER_SECOND, limits::API_REQUESTS_BURST)),
+        (
+            "API_STRANGERS_PER_SECOND",
+            rate("address without a good token", limits::API_STRANGERS_PER_SECOND, limits::API_STRANGERS_BURST),
+        ),
+        ("API_CONNECTIONS_MAX", limits::API_CONNECTIONS_MAX.to_string()),
+        ("API_CONNECTIONS_PER_ADDRESS_MAX", limits::API_CONNECTIONS_PER_ADDRESS_MAX.to_string()),
+        ("API_HEADER_TIMEOUT", seconds(limits::API_HEADER_TIMEOUT)),
+        ("API_IDLE_TIMEOUT", seconds(limits::API_IDLE_TIMEOUT)),
+        ("API_REQUEST_TIMEOUT", seconds(limits::API_REQUEST_TIMEOUT)),
+    ] {
+        assert!(page.contains(&format!("| `limits::{name}` | {value}")), "{name} is {value}");
+    }
+    assert!(page.contains(&format!("`limits::TOKEN_LEEWAY_SECONDS`\n({} s)", limits::TOKEN_LEEWAY_SECONDS)));
 }
 
 #[test]

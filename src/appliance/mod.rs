@@ -61,7 +61,7 @@ pub fn run(config: NodeConfig) -> Result<(), Fault> {
             return Err(fault);
         }
     };
-    let egress = match egress::start(ports, Arc::clone(&board)) {
+    let egress = match egress::start(ports, Arc::clone(&board), config.state_dir.clone()) {
         Ok(egress) => Arc::new(egress),
         Err(error) => {
             lanes.stop();

@@ -1,19 +1,30 @@
 //! An open Loki push request: one buffer per stream, entries encoded as they come.
 //!
 //! Sealing only has to put stream heads before the buffers: the line is copied once, into its stream, and the
-//! compressor
-//! reads it there, unless its stream is small. Streams stand in the order of their first line.
+//! compressor reads it there, unless its stream is small. Streams stand in the order of their first line. Of each stream
+//! a few facts are noted on the way (times, bytes, whose entries), by which `target::loki` decides without decoding.
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{Appended, Item, Sealed, press};
-use crate::{limits::BATCH_KEPT_BYTES, wire::loki};
+use crate::{
+    limits::BATCH_KEPT_BYTES,
+    model::Nanos,
+    orders::{Run, StreamFact},
+    wire::loki,
+};
 
 /// Streams of one request and their entries.
 #[derive(Debug, Default)]
 pub struct LokiBatch {
+    /// Of the tenant: the same labels of two tenants are two streams.
+    seed: u64,
     /// Labels and entries, encoded, of each stream in order of first append. Those from `used` on are empty and kept
     /// for their memory.
     streams: Vec<Vec<u8>>,
     used: usize,
+    /// Of the streams in use.
+    facts: Vec<StreamFact>,
     /// (the lane's stream number, place in `streams`), ordered by number.
     places: Vec<(u32, usize)>,
     /// Stream number and place of the line before: mostly the next line's as well.
@@ -23,6 +34,11 @@ pub struct LokiBatch {
 }
 
 impl LokiBatch {
+    /// For the lines of one tenant; `None` leaves it to the target.
+    pub fn new(tenant: Option<&str>) -> Self {
+        Self { seed: tenant.map_or(0, |tenant| xxh3_64(tenant.as_bytes())), ..Self::default() }
+    }
+
     pub(super) fn append(&mut self, item: &Item<'_>) -> Appended {
         let place = self.place(item);
         let stream = &mut self.streams[place];
@@ -30,6 +46,7 @@ impl LokiBatch {
         let mended = loki::put_entry(stream, item.time, item.line, item.metadata);
         self.raw_bytes += loki::stream_bytes(stream.len()) - before;
         self.entries += 1;
+        note(&mut self.facts[place], item);
         Appended { replaced_utf8: mended.utf8, cut_metadata: mended.metadata, extra_parts: 0 }
     }
 
@@ -48,8 +65,12 @@ impl LokiBatch {
     pub(super) fn seal(&mut self) -> Sealed {
         let (body, raw_bytes) = (press::compress(&self.streams[..self.used], self.raw_bytes), self.raw_bytes);
         let entries = self.entries;
+        let mut streams = std::mem::take(&mut self.facts);
+        for (fact, stream) in streams.iter_mut().zip(&self.streams) {
+            fact.bytes = stream.len();
+        }
         self.reset();
-        Sealed { body, raw_bytes, entries }
+        Sealed { body, raw_bytes, entries, streams }
     }
 
     /// Where the item's stream stands; a new one begins with its labels.
@@ -80,6 +101,12 @@ impl LokiBatch {
         loki::put_stream_labels(stream, labels);
         self.raw_bytes += loki::stream_bytes(stream.len());
         self.used += 1;
+        self.facts.push(StreamFact {
+            hash: xxh3_64_with_seed(labels.as_bytes(), self.seed),
+            oldest: Nanos(i64::MAX),
+            newest: Nanos(i64::MIN),
+            ..StreamFact::default()
+        });
         place
     }
 
@@ -106,5 +133,17 @@ impl LokiBatch {
     #[cfg(test)]
     pub(super) fn kept_bytes(&self) -> usize {
         self.streams.iter().map(Vec::capacity).sum()
+    }
+}
+
+/// Writes down what must be known of an entry without decoding it again.
+#[inline]
+fn note(fact: &mut StreamFact, item: &Item<'_>) {
+    fact.oldest = fact.oldest.min(item.time);
+    fact.newest = fact.newest.max(item.time);
+    fact.entries += 1;
+    match fact.runs.last_mut() {
+        Some(run) if run.part == item.part => run.entries += 1,
+        _ => fact.runs.push(Run { part: item.part, entries: 1 }),
     }
 }

@@ -18,6 +18,7 @@ pub use self::{console::ConsoleBatch, loki::LokiBatch, syslog::SyslogBatch};
 use crate::{
     limits::{BATCH_BYTES, BATCH_ENTRIES_MAX, BATCH_STREAMS_MAX},
     model::{Field, Level, Nanos},
+    orders::StreamFact,
     plan::{Framing, Output},
 };
 
@@ -57,6 +58,8 @@ impl Shape {
 pub struct Item<'a> {
     /// The lane's number of the label set: same number, same labels.
     pub stream: u32,
+    /// Which part of the batch it is: what is lost of it is counted there.
+    pub part: u32,
     /// The label set as `wire::loki::render_labels` made it.
     pub labels: &'a str,
     pub level: Level,
@@ -92,6 +95,8 @@ pub struct Sealed {
     pub raw_bytes: usize,
     /// Lines inside.
     pub entries: u32,
+    /// What is known of each stream, in their order; empty where the format has none.
+    pub streams: Vec<StreamFact>,
 }
 
 /// An open batch.
@@ -106,7 +111,7 @@ impl Open {
     /// `cluster` and `node` are the plan's; Loki has them among the labels, syslog in every message.
     pub fn new(shape: &Shape, cluster: &str, node: &str) -> Self {
         match shape {
-            Shape::Loki { .. } => Self::Loki(LokiBatch::default()),
+            Shape::Loki { tenant, .. } => Self::Loki(LokiBatch::new(tenant.as_deref())),
             Shape::Syslog { facility, framing, max_message_bytes, sd_id, .. } => {
                 Self::Syslog(SyslogBatch::new(&crate::wire::syslog::Settings {
                     facility: *facility,

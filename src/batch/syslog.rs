@@ -43,6 +43,6 @@ impl SyslogBatch {
     pub(super) fn seal(&mut self) -> Sealed {
         let raw_bytes = self.bytes.len();
         let entries = std::mem::take(&mut self.entries);
-        Sealed { body: press::hand_over(&mut self.bytes), raw_bytes, entries }
+        Sealed { body: press::hand_over(&mut self.bytes), raw_bytes, entries, streams: Vec::new() }
     }
 }

@@ -14,6 +14,7 @@ const LOKI: Shape = Shape::Loki { tenant: None, output: Output::Line };
 fn item<'a>(stream: u32, labels: &'a str, line: &'a [u8]) -> Item<'a> {
     Item {
         stream,
+        part: 0,
         labels,
         level: Level::Info,
         time: Nanos(1_771_947_989_123_456_789),

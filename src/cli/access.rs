@@ -1,8 +1,8 @@
 //! Finding the API: by flags where they are given, else what the node says of itself.
 //!
 //! A running node leaves `endpoint.json` in its state directory and in `/run/corelane`: address, certificate, token
-//! file. Only who may read these (root, as a rule) needs no flags. Others of the group `corelane` come by the node's unix
-//! socket, which is read only; who gave a token means to use it.
+//! file. Only who may read these (root, as a rule) needs no flags. Others of the group `corelane` come by the node's
+//! unix socket, which is read only; who gave a token means to use it.
 
 use std::path::{Path, PathBuf};
 

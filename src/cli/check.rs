@@ -4,11 +4,12 @@
 
 use std::{path::Path, process::ExitCode};
 
+use serde_json::{Value, json};
+
 use super::{
     environment,
     grammar::{Access, CheckFlags},
     print,
-    screen::Screen,
 };
 use crate::{
     config::{Kind, NodeConfig, Object, ObjectDirectory, compile, node::Overrides, objects},
@@ -41,23 +42,33 @@ pub fn check(flags: &CheckFlags, access: &Access) -> Result<ExitCode, Fault> {
         complaints.extend(worse);
     }
     let plan = compile(0, &found, complaints, None, &config.site());
-    for complaint in &plan.complaints {
-        print::out(&format!("{}\n", print::plain(&worded(complaint))))?;
-    }
-    let mut good = plan.complaints.is_empty();
-    if good {
-        let bundles = found.iter().filter(|object| object.kind() == Kind::TlsBundle).count();
-        let (sources, targets) = (plan.sources.len(), plan.targets.len());
-        print::out(&format!(
-            "good: node {}, {sources} source(s), {targets} target(s), {bundles} tls-bundle(s)\n",
-            config.node
-        ))?;
-    }
-    if flags.objects.is_empty() {
-        let findings = environment::judge(&config, &plan);
-        good &= findings.iter().all(|finding| finding.verdict != environment::Verdict::Fail);
-        print::out(&format!("\n{}", environment::render(findings, &Screen::stdout(access))))?;
-    }
+    let findings = if flags.objects.is_empty() { environment::judge(&config, &plan) } else { Vec::new() };
+    let good =
+        plan.complaints.is_empty() && findings.iter().all(|finding| finding.verdict != environment::Verdict::Fail);
+    let bundles = found.iter().filter(|object| object.kind() == Kind::TlsBundle).count();
+    let complaints: Vec<Value> = plan
+        .complaints
+        .iter()
+        .map(|complaint| json!({"kind": complaint.kind, "name": complaint.name, "text": complaint.text}))
+        .collect();
+    let verdict = json!({
+        "good": good, "node": config.node, "sources": plan.sources.len(), "targets": plan.targets.len(),
+        "tlsBundles": bundles, "complaints": complaints,
+        "machine": findings.iter().map(environment::Finding::told).collect::<Vec<_>>(),
+    });
+    print::value(access, &verdict, |_, screen| {
+        let mut out: String =
+            plan.complaints.iter().map(|complaint| format!("{}\n", print::plain(&worded(complaint)))).collect();
+        if plan.complaints.is_empty() {
+            let (sources, targets) = (plan.sources.len(), plan.targets.len());
+            let node = &config.node;
+            out = format!("good: node {node}, {sources} source(s), {targets} target(s), {bundles} tls-bundle(s)\n");
+        }
+        if !findings.is_empty() {
+            out.push_str(&format!("\n{}", environment::render(findings, screen)));
+        }
+        out
+    })?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -33,10 +33,7 @@ pub fn perform(noun: &ClusterKeyNoun) -> Result<(), Fault> {
         }
         ClusterKeyNoun::Turn { file } => {
             rewrite(file, seal::turned)?;
-            print::note(
-                "turned: put the file onto every node; the old key, now the last line, must stay as long as anything is \
-                 sealed with it",
-            );
+            print::note("turned: put the file onto every node; the old key stays while something is sealed with it");
             Ok(())
         }
     }

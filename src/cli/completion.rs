@@ -55,7 +55,17 @@ pub fn answer(shell: &str, args: Vec<OsString>) -> Result<(), Fault> {
     let mut found = Vec::new();
     let here = env::current_dir().ok();
     with_shell(shell, |shell| shell.write_complete(&mut command(&words), words.clone(), here.as_deref(), &mut found))?;
-    print::out(&String::from_utf8_lossy(&found))
+    let index = env::var("_CLAP_COMPLETE_INDEX").ok().and_then(|index| index.parse().ok());
+    let word = words.get(index.unwrap_or(words.len().saturating_sub(1))).and_then(|word| word.to_str());
+    let between = env::var("_CLAP_IFS").ok().filter(|between| !between.is_empty()).unwrap_or("\n".to_owned());
+    print::out(&sifted(&String::from_utf8_lossy(&found), word.unwrap_or_default(), &between))
+}
+
+/// What was found, without flags where none was begun and there is something better.
+fn sifted(found: &str, word: &str, between: &str) -> String {
+    let better: Vec<&str> = found.split(between).filter(|candidate| !candidate.starts_with('-')).collect();
+    let flags_wanted = word.starts_with('-') || better.iter().all(|candidate| candidate.is_empty());
+    if flags_wanted { found.to_owned() } else { better.join(between) }
 }
 
 fn with_shell(
@@ -121,5 +131,17 @@ fn names(access: Option<Access>, nouns: &'static str) -> impl Fn() -> Vec<Comple
         let key = if nouns == "collectors" { "id" } else { "name" };
         let items = answer.values().filter_map(Value::as_array).flatten();
         items.filter_map(|item| item[key].as_str()).map(CompletionCandidate::new).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_offered_when_one_is_begun_or_there_is_nothing_else() {
+        assert_eq!(sifted("alpha\nbeta\n--name\n", "", "\n"), "alpha\nbeta\n");
+        assert_eq!(sifted("--name\u{b}--watch", "", "\u{b}"), "--name\u{b}--watch");
+        assert_eq!(sifted("--name:Its name\n", "--n", "\n"), "--name:Its name\n");
     }
 }

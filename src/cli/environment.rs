@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::fs::{Access, access};
+use serde_json::{Value, json};
 
 use super::{screen::Screen, table::Table};
 use crate::{
@@ -32,6 +33,16 @@ pub enum Verdict {
     Fail,
 }
 
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warn => "WARN",
+            Self::Fail => "FAIL",
+        }
+    }
+}
+
 /// One thing looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -44,6 +55,11 @@ pub struct Finding {
 impl Finding {
     fn new(about: impl Into<String>, verdict: Verdict, words: impl Into<String>) -> Self {
         Self { about: about.into(), verdict, words: words.into() }
+    }
+
+    /// For programs.
+    pub fn told(&self) -> Value {
+        json!({"check": self.about, "result": self.verdict.as_str(), "found": self.words})
     }
 }
 
@@ -77,12 +93,7 @@ pub fn judge(config: &NodeConfig, plan: &Plan) -> Vec<Finding> {
 pub fn render(findings: Vec<Finding>, screen: &Screen) -> String {
     let mut table = Table::new(&["CHECK", "RESULT", "FOUND"]);
     for Finding { about, verdict, words } in findings {
-        let verdict = match verdict {
-            Verdict::Ok => "OK",
-            Verdict::Warn => "WARN",
-            Verdict::Fail => "FAIL",
-        };
-        table.row(vec![about, verdict.to_owned(), words]);
+        table.row(vec![about, verdict.as_str().to_owned(), words]);
     }
     table.render(screen)
 }

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod next;
 pub mod object;
 pub mod print;
+pub mod quarantine;
 pub mod revision;
 pub mod run;
 pub mod screen;
@@ -29,16 +30,17 @@ pub mod watch;
 use std::{ffi::OsString, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use serde_json::json;
 
 use self::{
-    grammar::{Access, Cli, ColorWhen, CreateNoun, InspectNoun, JwtFlags, Verb},
+    grammar::{Access, Cli, ColorWhen, CreateNoun, InspectNoun, JwtFlags, Listed, ReplayNoun, Verb},
     screen::coloured,
 };
 use crate::{
-    config::compile::amount,
+    config::{compile::amount, document::spelling::did_you_mean},
     control::{
         keys::{self, Keys},
-        token::{self, Grant, ROLE_ADMIN},
+        token::{self, Grant, ROLE_ADMIN, ROLE_VIEWER},
     },
     fault::{Fault, Kind},
 };
@@ -104,10 +106,19 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Status(watch) => status::status(&watch, access)?,
         Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access),
         Verb::Inspect { noun: InspectNoun::Spool { directory } } => return inspect_spool::spool(&directory, access),
-        Verb::Create { noun: CreateNoun::Jwt(flags), .. } => print::out(&format!("{}\n", jwt(&flags, access)?))?,
+        Verb::Create { noun: CreateNoun::Jwt(flags), wait } => {
+            if wait.wait.is_some() {
+                return Err(Fault::new(Kind::Usage, "--wait", "a token is good at once"));
+            }
+            print::value(access, &json!({"jwt": jwt(&flags, access)?}), |value, _| {
+                format!("{}\n", value["jwt"].as_str().unwrap_or_default())
+            })?;
+        }
         Verb::Create { noun: CreateNoun::Object(noun), wait } => object::create(&noun, &wait, access)?,
         Verb::Update { noun, wait } => object::update(&noun, &wait, access)?,
-        Verb::List { noun, watch } => object::list(noun, &watch, access)?,
+        Verb::List { noun: Listed::Objects(noun), watch } => object::list(noun, &watch, access)?,
+        Verb::List { noun: Listed::Quarantine(flags), .. } => quarantine::list(&flags, access)?,
+        Verb::Replay { noun: ReplayNoun::Quarantine(flags) } => quarantine::replay(&flags, access)?,
         Verb::Get { noun, watch } => object::get(&noun, &watch, access)?,
         Verb::Delete { noun, wait } => object::delete(&noun, &wait, access)?,
         Verb::Apply(flags) => return revision::apply(&flags, access),
@@ -141,6 +152,10 @@ fn jwt(flags: &JwtFlags, access: &Access) -> Result<String, Fault> {
     let path = flags.key.clone().unwrap_or_else(|| Keys::of(&access.state_dir_or_default()).signing_key);
     let key = keys::read_text(&path).map_err(|fault| fault.way_out("run as root, or name a key with --key"))?;
     let roles = if flags.role.is_empty() { vec![ROLE_ADMIN.to_owned()] } else { flags.role.clone() };
+    for role in roles.iter().filter(|role| ![ROLE_ADMIN, ROLE_VIEWER].contains(&role.as_str())) {
+        let hint = did_you_mean(role, [ROLE_ADMIN, ROLE_VIEWER]);
+        print::note(&format!("the API gives no rights to the role {role:?}{hint}"));
+    }
     let grant = Grant { kid: flags.kid.clone(), subject: flags.subject.clone(), roles, seconds: lives.as_secs() };
     token::mint(&grant, key.as_bytes())
 }

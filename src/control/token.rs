@@ -1,7 +1,7 @@
 //! Bearer tokens: JWT (RFC 7519), RS256 only, keyed by `kid`.
 //!
-//! Whoever asks is known by a key an operator put where `key_ring` reads them; what they may do stands in `roles`. Any other
-//! algorithm is refused before a key is looked at, `none` above all (RFC 8725 §3.1).
+//! Whoever asks is known by a key an operator put where `key_ring` reads them; what they may do stands in `roles`. Any
+//! other algorithm is refused before a key is looked at, `none` above all (RFC 8725 §3.1).
 
 pub mod key_ring;
 

@@ -9,11 +9,12 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::{
     limits::BATCHES_IN_FLIGHT_MAX,
     model::ObjectId,
-    orders::{Batch, EgressPort, Outcome, Refusal, Verdict},
+    orders::{Batch, EgressPort, Outcome, Verdict},
 };
 
 /// Set once egress halts: from then on nothing is answered, and what is unsettled stays unsettled.
@@ -31,11 +32,19 @@ impl Credit {
     }
 }
 
+/// Who waits for the answer.
+#[derive(Debug)]
+enum Answerer {
+    Lane(EgressPort),
+    /// Somebody in egress itself, who sends again what lay in quarantine.
+    Replay(Option<oneshot::Sender<Outcome>>),
+}
+
 #[derive(Debug)]
 pub(super) struct Load {
     batch: Arc<Batch>,
     target: ObjectId,
-    port: EgressPort,
+    answerer: Answerer,
     halted: Halted,
     _credit: Option<Credit>,
     answered: bool,
@@ -43,7 +52,15 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn new(port: &EgressPort, target: ObjectId, batch: Arc<Batch>, halted: &Halted) -> Self {
-        Self { batch, target, port: port.clone(), halted: Arc::clone(halted), _credit: None, answered: false }
+        let answerer = Answerer::Lane(port.clone());
+        Self { batch, target, answerer, halted: Arc::clone(halted), _credit: None, answered: false }
+    }
+
+    /// One that no lane gave. The other end hears what became of it.
+    pub(super) fn replay(target: ObjectId, batch: Arc<Batch>, halted: &Halted) -> (Self, oneshot::Receiver<Outcome>) {
+        let (tell, told) = oneshot::channel();
+        let answerer = Answerer::Replay(Some(tell));
+        (Self { batch, target, answerer, halted: Arc::clone(halted), _credit: None, answered: false }, told)
     }
 
     /// Counts this load against `credit`; false when there is none left.
@@ -56,6 +73,10 @@ impl Load {
         &self.batch
     }
 
+    pub(super) fn shared(&self) -> Arc<Batch> {
+        Arc::clone(&self.batch)
+    }
+
     /// The bytes for the wire; shared, not copied.
     pub(super) fn body(&self) -> Bytes {
         self.batch.body.clone()
@@ -65,14 +86,23 @@ impl Load {
         self.answer(Outcome::Acked);
     }
 
-    pub(super) fn refused(mut self, refusal: Refusal) {
-        self.answer(Outcome::Refused(refusal));
+    pub(super) fn settle(mut self, outcome: Outcome) {
+        self.answer(outcome);
     }
 
     fn answer(&mut self, outcome: Outcome) {
         self.answered = true;
-        if !self.halted.load(Ordering::Relaxed) {
-            self.port.give(Verdict { batch: self.batch.id, target: self.target, outcome });
+        if self.halted.load(Ordering::Relaxed) {
+            return;
+        }
+        match &mut self.answerer {
+            Answerer::Lane(port) => port.give(Verdict { batch: self.batch.id, target: self.target, outcome }),
+            Answerer::Replay(tell) => {
+                if let Some(tell) = tell.take() {
+                    // Nobody listens any more: what was replayed is replayed again at the next start.
+                    let _ = tell.send(outcome);
+                }
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Delivery to Loki: one HTTP/1.1 connection of our own, one push after the other, tried until Loki has answered for
-//! it.
+//! Delivery to Loki: one HTTP/1.1 connection of our own for each tenant, one push after the other.
 //!
-//! Order is kept by never having more than one push under way; the connection is kept alive and made anew when it is
-//! found closed, when a try on it failed, or when the plan has changed. Proxies and HTTP/2 are not spoken yet.
+//! What to send, and what an answer means, is decided by `target::loki::Session`; here its bytes are moved. The
+//! connection is kept alive and made anew when it is found closed, when a try on it failed, or when the plan has
+//! changed. Proxies and HTTP/2 are not spoken yet.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -15,26 +15,166 @@ use hyper::{
     header::RETRY_AFTER,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout},
+};
 
 use super::{
     connect::{Endpoint, Trust, words},
     load::Load,
+    quarantine::Quarantine,
+    report::wall,
     task::Task,
 };
 use crate::{
     fault::Fault,
     limits::ANSWER_BYTES_MAX,
-    orders::Refusal,
+    orders::{Fate, Outcome},
     plan::{LokiPlan, TargetKind, TargetPlan},
-    target::loki::{Answer, Head, judge},
+    target::loki::{Answer, Head, Moment, Push, Rules, Session, Settled, Step, Told},
 };
 
-/// Delivers in order until the queue is closed.
-pub(super) async fn run(task: &mut Task) {
-    let mut client = Client::default();
-    while let Some(load) = task.queue.recv().await {
-        client.deliver(task, load).await;
+/// Delivers until the queue is closed. Lines that Loki refuses go to `quarantine`.
+pub(super) async fn run(task: &mut Task, quarantine: Arc<Quarantine>) {
+    let plan = task.plans.take();
+    let mut desk = Desk {
+        session: Session::new(rules(&plan), task.seed),
+        began: Instant::now(),
+        loads: HashMap::new(),
+        next_ticket: 0,
+        client: Client::default(),
+        quarantine,
+    };
+    while desk.step(task).await {}
+}
+
+/// One session and all that it works with.
+struct Desk {
+    session: Session,
+    began: Instant,
+    /// By ticket: what the session has taken over.
+    loads: HashMap<u64, Load>,
+    next_ticket: u64,
+    client: Client,
+    quarantine: Arc<Quarantine>,
+}
+
+impl Desk {
+    /// Does what the session wants; false when the queue is closed.
+    async fn step(&mut self, task: &mut Task) -> bool {
+        while let Ok(load) = task.queue.try_recv() {
+            self.accept(load);
+        }
+        if task.plans.have_changed() {
+            let plan = task.plans.take();
+            self.session.renew(rules(&plan));
+            self.client = Client::default();
+            task.backoff.reset();
+        }
+        match self.session.next(self.now()) {
+            Step::Push(push) => self.push(task, &push).await,
+            Step::Settled(settled) => self.settle(settled).await,
+            Step::Wait { until } => {
+                tokio::select! {
+                    () = sleep_until(self.began + until) => {}
+                    () = task.plans.changed() => {}
+                    load = task.queue.recv() => return self.accept_or_end(load),
+                }
+            }
+            Step::Idle => {
+                let load = task.queue.recv().await;
+                return self.accept_or_end(load);
+            }
+        }
+        true
+    }
+
+    fn accept_or_end(&mut self, load: Option<Load>) -> bool {
+        let goes_on = load.is_some();
+        load.into_iter().for_each(|load| self.accept(load));
+        goes_on
+    }
+
+    fn accept(&mut self, load: Load) {
+        self.next_ticket += 1;
+        self.session.accept(self.next_ticket, load.shared());
+        self.loads.insert(self.next_ticket, load);
+    }
+
+    fn now(&self) -> Moment {
+        Moment { wall: wall(), mono: self.began.elapsed() }
+    }
+
+    async fn push(&mut self, task: &mut Task, push: &Push) {
+        let Some(load) = self.loads.get(&push.ticket) else { return };
+        match self.client.connect(task).await {
+            Ok(Connected::Still) => {}
+            Ok(Connected::Anew) => {
+                // What may be sent on a new connection is another question.
+                self.session.connected();
+                return;
+            }
+            Ok(Connected::NewPlan) => return,
+            Err(reason) => {
+                task.report.failed(&reason);
+                self.session.failed(false, true, self.now());
+                return;
+            }
+        }
+        if push.resent {
+            task.report.resent();
+        }
+        match self.client.push(load.batch().tenant.as_deref(), push.body.clone()).await {
+            Ok(answer) => {
+                task.report.sent(push.body.len());
+                let now = self.now();
+                match self.session.answered(answer, now) {
+                    Told::Stored => task.report.acked(1),
+                    Told::Held(reason) => task.report.failed(&reason),
+                    Told::StreamHeld(reason) | Told::Refused(reason) => task.report.refused(&reason),
+                }
+            }
+            Err(miss) => {
+                self.client.line = None;
+                if !miss.stale {
+                    task.report.failed(&miss.reason);
+                }
+                self.session.failed(miss.sent, !miss.stale, self.now());
+            }
+        }
+    }
+
+    /// Keeps what was refused, and answers the lane.
+    async fn settle(&mut self, mut settled: Settled) {
+        let Some(load) = self.loads.remove(&settled.ticket) else { return };
+        if !settled.quarantine.is_empty() {
+            let lines = std::mem::take(&mut settled.quarantine);
+            let (quarantine, tenant) = (Arc::clone(&self.quarantine), load.batch().tenant.clone());
+            let kept = tokio::task::spawn_blocking(move || {
+                let kept = quarantine.keep(tenant.as_deref(), &lines);
+                (kept, lines)
+            });
+            match kept.await {
+                Ok(((kept, fate), lines)) => {
+                    settled.quarantine = lines;
+                    settled.not_kept(kept, fate);
+                }
+                Err(_) => settled.shortfall.move_all(Fate::Quarantined, Fate::Refused),
+            }
+        }
+        match settled.shortfall.losses.is_empty() {
+            true => load.settle(Outcome::Acked),
+            false => load.settle(Outcome::Short(settled.shortfall)),
+        }
+    }
+}
+
+fn rules(plan: &TargetPlan) -> Rules {
+    match &plan.kind {
+        TargetKind::Loki(loki) => Rules { max_age: plan.max_age, too_old: loki.too_old, limits: loki.limits },
+        // Egress never gives this task another kind of plan.
+        TargetKind::Syslog(_) | TargetKind::Console(_) => Rules::default(),
     }
 }
 
@@ -75,92 +215,47 @@ struct Miss {
     stale: bool,
 }
 
-impl Client {
-    /// Tries until there is an answer that settles `load`.
-    async fn deliver(&mut self, task: &mut Task, load: Load) {
-        let mut may_have_arrived = false;
-        loop {
-            if self.setup.is_none() || task.plans.have_changed() {
-                (self.line, self.setup) = (None, None);
-                match Setup::new(&task.plans.take()).await {
-                    Ok(setup) => self.setup = Some(setup),
-                    Err(fault) => {
-                        task.report.failed(&fault.to_string());
-                        task.pause(None).await;
-                        continue;
-                    }
-                }
-            }
-            if let Err(reason) = self.connect(task).await {
-                if let Some(reason) = reason {
-                    task.report.failed(&reason);
-                    task.pause(None).await;
-                }
-                continue;
-            }
-            if may_have_arrived {
-                task.report.resent();
-            }
-            let after = match self.push(&load).await {
-                Ok(Answer::Acked) => {
-                    task.backoff.reset();
-                    task.report.sent(load.batch().body.len());
-                    task.report.acked(1);
-                    return load.acked();
-                }
-                Ok(Answer::Refused { entries, reason }) => {
-                    task.backoff.reset();
-                    task.report.sent(load.batch().body.len());
-                    task.report.refused(&reason);
-                    let all = load.batch().entries;
-                    return load.refused(Refusal { entries: entries.map_or(all, |some| some.min(all)), reason });
-                }
-                Ok(Answer::Retry { reason, after }) => {
-                    may_have_arrived = true;
-                    task.report.failed(&reason);
-                    // Another replica behind the same name may be well.
-                    self.line = None;
-                    after
-                }
-                Err(miss) => {
-                    may_have_arrived |= miss.sent;
-                    self.line = None;
-                    if miss.stale {
-                        continue;
-                    }
-                    task.report.failed(&miss.reason);
-                    None
-                }
-            };
-            task.pause(after).await;
-        }
-    }
+/// What `Client::connect` found.
+enum Connected {
+    /// The connection of before is not known to be closed.
+    Still,
+    Anew,
+    /// The plan has changed meanwhile: begin again.
+    NewPlan,
+}
 
-    /// Has a connection that is not known to be closed. `Err(None)`: the plan changed meanwhile, begin again.
-    async fn connect(&mut self, task: &mut Task) -> Result<(), Option<String>> {
+impl Client {
+    /// Has a connection that is not known to be closed, or says in words why not.
+    async fn connect(&mut self, task: &mut Task) -> Result<Connected, String> {
         if self.line.as_ref().is_some_and(|line| !line.sender.is_closed()) {
-            return Ok(());
+            return Ok(Connected::Still);
         }
         self.line = None;
-        let Some(setup) = &self.setup else { return Err(None) };
+        let setup = match &self.setup {
+            Some(setup) => setup,
+            None => {
+                let setup = Setup::new(&task.plans.peek()).await.map_err(|fault| fault.to_string())?;
+                self.setup.insert(setup)
+            }
+        };
         let wire = tokio::select! {
             wire = setup.endpoint.connect() => wire?,
-            () = task.plans.changed() => return Err(None),
+            () = task.plans.changed() => return Ok(Connected::NewPlan),
         };
         let (sender, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(|error| words(&error))?;
         self.line = Some(Line { sender, driver: tokio::spawn(connection), answered: false });
-        Ok(())
+        Ok(Connected::Anew)
     }
 
     /// One try on the connection.
-    async fn push(&mut self, load: &Load) -> Result<Answer, Miss> {
+    async fn push(&mut self, tenant: Option<&str>, body: Bytes) -> Result<Answer, Miss> {
         let (Some(setup), Some(line)) = (&self.setup, &mut self.line) else {
             return Err(Miss { reason: "there is no connection".to_owned(), sent: false, stale: false });
         };
-        let request = match setup.head.request(load.batch().tenant.as_deref(), Full::new(load.body())) {
+        let request = match setup.head.request(tenant, Full::new(body)) {
             Ok(request) => request,
-            // No retry mends a tenant of one source, and it must not hold up the others.
-            Err(fault) => return Ok(Answer::Refused { entries: None, reason: fault.to_string() }),
+            // A plan's tenants are checked when it is made; another one waits for its plan to be mended.
+            Err(fault) => return Err(Miss { reason: fault.to_string(), sent: false, stale: false }),
         };
         let stale = line.answered;
         let exchange = async {
@@ -237,5 +332,5 @@ async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
         }
     }
     let after = head.headers.get(RETRY_AFTER).map(|value| value.as_bytes());
-    Ok(judge(head.status.as_u16(), after, &text))
+    Ok(Answer::of(head.status.as_u16(), after, &text))
 }

@@ -1,7 +1,7 @@
 //! Egress: moves sealed batches to their targets and brings verdicts back, on tokio.
 //!
 //! One thread with a current-thread runtime. Each lane's port has a dispatcher, each enabled target a task with a queue
-//! of its own; a task delivers in order, and no target ever waits for another. What bytes and answers mean stands in
+//! of its own (a Loki one for each tenant); a task delivers in order, and no target ever waits for another. What bytes and answers mean stands in
 //! `target`; here they are only moved. TLS, HTTP and sockets are a library's work.
 //!
 //! A batch is in exactly one place, inside a `Load`, and a load answers exactly once, even when its task dies: that is
@@ -12,7 +12,9 @@ mod console;
 mod hub;
 mod load;
 mod loki;
+pub mod quarantine;
 mod relp;
+mod replay;
 mod report;
 mod stream;
 mod syslog;
@@ -24,6 +26,7 @@ pub use crate::orders::Port;
 
 use std::{
     io,
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread,
 };
@@ -46,13 +49,14 @@ pub struct Egress {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// Starts the thread `egress-0` for the lanes behind `ports`. It delivers nothing before its first plan.
+/// Starts the thread `egress-0` for the lanes behind `ports`. It delivers nothing before its first plan. Lines that a
+/// Loki refuses are kept below `state_dir`.
 ///
 /// An order given before a batch is handed over is in force for that batch.
 ///
 /// # Errors
 /// No thread, or no epoll instance for it.
-pub fn start(ports: Vec<EgressPort>, board: Arc<Board>) -> io::Result<Egress> {
+pub fn start(ports: Vec<EgressPort>, board: Arc<Board>, state_dir: PathBuf) -> io::Result<Egress> {
     let (orders, inbox) = mpsc::sync_channel(EGRESS_ORDERS_MAX);
     let arrived = Arc::new(Notify::new());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,7 +64,7 @@ pub fn start(ports: Vec<EgressPort>, board: Arc<Board>) -> io::Result<Egress> {
         .max_blocking_threads(EGRESS_BLOCKING_THREADS_MAX)
         .thread_name("egress-block")
         .build()?;
-    let hub = Arc::new(Hub::new(inbox, Arc::clone(&arrived), board, ports.len()));
+    let hub = Arc::new(Hub::new(inbox, Arc::clone(&arrived), board, ports.len(), state_dir));
     let thread = thread::Builder::new().name("egress-0".to_owned()).spawn(move || {
         runtime.block_on(hub.run(ports));
         // What blocks (a full pipe behind the console, a resolver without answer) must not hold up the end.

@@ -15,7 +15,7 @@ use crate::{
         CONNECT_TIMEOUT, RELP_ANSWER_TIMEOUT, RELP_POLL, RELP_READ_BYTES, RELP_WRITE_BYTES, SESSION_DRAIN,
         SYSLOG_SETTLE,
     },
-    orders::Refusal,
+    orders::{Outcome, Refusal},
     target::relp::{Session, Settled, Window},
 };
 
@@ -74,7 +74,7 @@ fn settle(task: &mut Task, window: &mut Window<Load>) -> usize {
             Some(Refusal { entries, reason }) => {
                 task.report.refused(&reason);
                 let entries = entries.min(load.batch().entries);
-                load.refused(Refusal { entries, reason });
+                load.settle(Outcome::Refused(Refusal { entries, reason }));
             }
         }
     }

@@ -19,20 +19,18 @@ pub(super) struct Reporter {
     board: Arc<Board>,
     id: ObjectId,
     name: String,
+    /// Empty where there is only one.
+    tenant: String,
     state: TargetState,
     /// The last batch was refused; said once.
     refusing: bool,
 }
 
 impl Reporter {
-    pub(super) fn new(board: Arc<Board>, id: ObjectId, name: &str) -> Self {
-        board.update_target(id, |report| {
-            name.clone_into(&mut report.name);
-            report.state = TargetState::Idle;
-            report.reason = None;
-            report.since = wall();
-        });
-        Self { board, id, name: name.to_owned(), state: TargetState::Idle, refusing: false }
+    /// Of what is delivered for `tenant`; `None` where there is only one.
+    pub(super) fn new(board: Arc<Board>, id: ObjectId, name: &str, tenant: Option<String>) -> Self {
+        let tenant = tenant.unwrap_or_default();
+        Self { board, id, name: name.to_owned(), tenant, state: TargetState::Idle, refusing: false }
     }
 
     /// So many batches were acknowledged.
@@ -44,7 +42,7 @@ impl Reporter {
     /// The target took a batch and refused some or all of it: it is up.
     pub(super) fn refused(&mut self, reason: &str) {
         if !self.refusing {
-            tracing::warn!(target_name = self.name, reason, "target refuses lines");
+            tracing::warn!(target_name = self.name, tenant = self.tenant, reason, "target refuses lines");
         }
         self.refusing = true;
         self.up(0);
@@ -52,9 +50,8 @@ impl Reporter {
     }
 
     fn up(&mut self, acked: u64) {
-        let changed = self.state != TargetState::Up;
         if self.state == TargetState::Failing {
-            tracing::info!(target_name = self.name, "target is up again");
+            tracing::info!(target_name = self.name, tenant = self.tenant, "target is up again");
         }
         self.state = TargetState::Up;
         let now = wall();
@@ -62,32 +59,23 @@ impl Reporter {
             report.acked += acked;
             if acked > 0 {
                 report.last_acked = Some(now);
-                report.reason = None;
             }
-            if changed {
-                report.state = TargetState::Up;
-                report.since = now;
-            }
+            report.up(&self.tenant, acked > 0, now);
         });
     }
 
     /// A try failed; there will be another.
     pub(super) fn failed(&mut self, reason: &str) {
-        let changed = self.state != TargetState::Failing;
-        if changed {
-            tracing::warn!(target_name = self.name, reason, "target fails, its lines are held");
+        if self.state != TargetState::Failing {
+            tracing::warn!(target_name = self.name, tenant = self.tenant, reason, "target fails, its lines are held");
         } else {
-            tracing::debug!(target_name = self.name, reason, "target fails still");
+            tracing::debug!(target_name = self.name, tenant = self.tenant, reason, "target fails still");
         }
         self.state = TargetState::Failing;
         let now = wall();
         self.board.update_target(self.id, |report| {
             report.failed_tries += 1;
-            report.reason = Some(reason.to_owned());
-            if changed {
-                report.state = TargetState::Failing;
-                report.since = now;
-            }
+            report.failing(&self.tenant, reason, now);
         });
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Task {
     pub(super) queue: mpsc::UnboundedReceiver<Load>,
     pub(super) report: Reporter,
     pub(super) backoff: Backoff,
+    /// Spreads what this task does by chance apart from other members of the fleet.
+    pub(super) seed: u64,
     pub(super) plans: Plans,
 }
 
@@ -43,7 +45,7 @@ impl Task {
     ) -> Self {
         // Members of a fleet must not retry in step.
         let seed = RandomState::new().build_hasher().finish();
-        Self { queue, report, plans: Plans(plan), backoff: Backoff::new(seed) }
+        Self { queue, report, plans: Plans(plan), backoff: Backoff::new(seed), seed }
     }
 
     /// Waits before the next try; a new plan ends the pause, and the next try uses it.
@@ -60,6 +62,11 @@ impl Plans {
     /// The plan in force, from now on known.
     pub(super) fn take(&mut self) -> Arc<TargetPlan> {
         Arc::clone(&self.0.borrow_and_update())
+    }
+
+    /// The plan in force, without taking notice of it.
+    pub(super) fn peek(&self) -> Arc<TargetPlan> {
+        Arc::clone(&self.0.borrow())
     }
 
     /// Whether there is a plan that was not taken.

@@ -104,9 +104,11 @@ impl BatchSet {
         open.is_full()
     }
 
-    /// Names a branch whose lines are (or will be) in the open batch.
-    pub fn contribute(&mut self, index: OpenIndex, contributor: Contributor) {
-        self.open[index as usize].contributors.push(contributor);
+    /// Names a branch whose lines are (or will be) in the open batch; gives the number of its part.
+    pub fn contribute(&mut self, index: OpenIndex, contributor: Contributor) -> u32 {
+        let contributors = &mut self.open[index as usize].contributors;
+        contributors.push(contributor);
+        contributors.len() as u32 - 1
     }
 
     /// Open batches that hold lines and are older than the linger; with `all`, every one that holds lines.
@@ -157,6 +159,7 @@ impl BatchSet {
             entries: sealing.sealed.entries,
             tenant: sealing.tenant,
             parts,
+            streams: sealing.sealed.streams,
         });
         for bit in sealing.targets.iter() {
             targets.handed_over(bit, batch.raw_bytes);
@@ -183,6 +186,11 @@ impl BatchSet {
                 }
             }
         }
+    }
+
+    /// Who has not answered for a batch yet.
+    pub fn outstanding(&self, id: u64) -> TargetSet {
+        self.in_flight.get(&id).map_or_else(TargetSet::default, |in_flight| in_flight.outstanding)
     }
 
     /// Takes one target's verdict on a batch: the batch, so that its parts can be settled.

@@ -17,12 +17,12 @@ use super::{
 use crate::{
     batch::Item,
     limits::{FRAME_BYTES_MAX, READ_RETRY, TAIL_POLL},
-    model::{Decoded, Fields, Level, Nanos, Position, Record},
+    model::{Decoded, Fields, Level, Nanos, ObjectId, Position, Record},
     orders::{Part, Port},
     plan::{MetadataField, Output, Plan},
     ring::{Now, Ring, Token},
     source::Next,
-    stats::Totals,
+    stats::{DropReason, Totals},
 };
 
 /// Why the hot loop ended.
@@ -95,7 +95,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let path = reader.path();
         let Reader { passes, flows, .. } = &mut **reader;
         let Some(pass) = passes.iter_mut().find(|pass| pass.id == pass_id) else { return };
-        for branch in pass.branches.iter_mut().filter(|branch| !branch.contributed && branch.from.is_none()) {
+        for branch in pass.branches.iter_mut().filter(|branch| branch.part.is_none() && branch.from.is_none()) {
             let counts = std::mem::take(&mut branch.counts);
             for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
                 flow.read_to(None, pass.at, &counts, branch.newest);
@@ -139,16 +139,24 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(sealing) = self.batches.seal(open) else { return };
         let mut parts = Vec::with_capacity(sealing.contributors.len());
         for Contributor { reader, pass, branch } in &sealing.contributors {
+            // What is lost of a batch is counted by the number of its part: one whose reader is gone keeps its place.
+            parts.push(Part {
+                reader: *reader,
+                source: ObjectId(0),
+                end: Position::file(0),
+                counts: Totals::default(),
+            });
+            let Some(part) = parts.last_mut() else { continue };
             let Some(found) = self.readers.get_mut(reader) else { continue };
             let Reader { passes, flows, .. } = &mut **found;
             let Some(pass) = passes.iter_mut().find(|candidate| candidate.id == *pass) else { continue };
             let Some(branch) = pass.branches.get_mut(*branch as usize) else { continue };
-            branch.contributed = false;
+            branch.part = None;
             let counts = std::mem::take(&mut branch.counts);
             for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
                 flow.read_to(Some(sealing.id), pass.at, &counts, branch.newest);
             }
-            parts.push(Part { reader: *reader, source: branch.id, end: pass.at, counts });
+            *part = Part { reader: *reader, source: branch.id, end: pass.at, counts };
         }
         self.batches.post(sealing, parts, &mut self.targets);
     }
@@ -322,28 +330,40 @@ fn share<R: Ring>(
         if !decoded.level.passes(branch.min_level) {
             continue;
         }
+        if hands.now.wall.0.saturating_sub(time.0) > branch.max_age {
+            branch.counts.dropped[DropReason::MaxAge as usize] += 1;
+            continue;
+        }
         let stream = stream_of(hands.streams, hands.plan, source, decoded.level);
         if !has_metadata {
             put_metadata(&mut metadata, &source.plan.metadata, line, seqnum);
             has_metadata = true;
         }
+        let mut folded = Fields::default();
+        if hands.streams.folds(stream) {
+            for field in metadata.as_slice() {
+                folded.push(field.name, field.value);
+            }
+            for (name, value) in &source.plan.labels {
+                folded.push(name, value.as_bytes());
+            }
+        }
         let hint = &record.hint;
+        let contributor = Contributor { reader, pass, branch: number as u32 };
+        let part = *branch.part.get_or_insert_with(|| hands.batches.contribute(branch.open, contributor));
         let item = Item {
             stream,
+            part,
             labels: hands.streams.labels(stream),
             level: decoded.level,
             time,
             line: if branch.shape.output() == Output::Message { decoded.message } else { record.frame },
-            metadata: metadata.as_slice(),
+            metadata: if folded.as_slice().is_empty() { metadata.as_slice() } else { folded.as_slice() },
             source: &source.plan.name,
             app: if hint.identifier.is_empty() { source.plan.name.as_bytes() } else { hint.identifier },
             procid: hint.pid,
         };
         full |= hands.batches.append(branch.open, &item, mono);
-        if !branch.contributed {
-            branch.contributed = true;
-            hands.batches.contribute(branch.open, Contributor { reader, pass, branch: number as u32 });
-        }
     }
     full
 }

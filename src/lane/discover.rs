@@ -144,6 +144,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 Some(found) => {
                     file.draining = false;
                     file.path.clone_from(&found.path);
+                    // An event was lost, or there was none: a change through a memory mapping is not told.
+                    if found.meta.size != file.size {
+                        left.push(id);
+                    }
                 }
                 None if !file.draining && !input.asks_for(&file.path) => unasked.push(id),
                 None if !file.draining && !walk.unsure => {

@@ -38,6 +38,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if busy || reader.flows.iter().any(|flow| !flow.is_settled()) || reader.has_parked_rest() {
             return;
         }
+        // What lies in an open batch stands in no flow's window yet.
+        if !self.batches.contributed_by(id).is_empty() {
+            return;
+        }
         // A restart must not take this file for one that was never seen: wait for a look that is younger than it.
         let source = reader.sources.first().map(|source| source.plan.id);
         let handle = reader.file().map(|file| file.handle);

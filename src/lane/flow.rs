@@ -28,6 +28,8 @@ struct Entry {
     batch: Option<u64>,
     end: Position,
     counts: Totals,
+    /// Lines of it that are in the batch.
+    inside: u64,
     newest: Nanos,
     settled: bool,
     /// What it was read from is gone: should its batch come back, its lines are dropped.
@@ -109,23 +111,20 @@ impl Flow {
         if batch.is_none() && counts.read == 0 && end == self.head() {
             return;
         }
+        let inside = counts.unsettled();
         self.read += counts.read;
-        self.in_flight += counts.read - counts.filtered;
-        debug_assert!(batch.is_some() || counts.read == counts.filtered);
+        self.in_flight += inside;
+        debug_assert!(batch.is_some() || inside == 0);
         match self.window.back_mut() {
             Some(last) if last.batch.is_none() && batch.is_none() => {
                 last.counts.add(counts);
                 last.end = end;
                 last.newest = last.newest.max(newest);
             }
-            _ => self.window.push_back(Entry {
-                batch,
-                end,
-                counts: *counts,
-                newest,
-                settled: batch.is_none(),
-                gone: false,
-            }),
+            _ => {
+                let settled = batch.is_none();
+                self.window.push_back(Entry { batch, end, counts: *counts, inside, newest, settled, gone: false });
+            }
         }
         self.move_up();
     }
@@ -136,28 +135,29 @@ impl Flow {
         let mut counts = Totals { read: lines, ..Totals::default() };
         counts.dropped[reason as usize] = lines;
         self.read += lines;
-        self.in_flight += lines;
         let newest = Nanos::default();
-        self.window.push_back(Entry { batch: None, end, counts, newest, settled: true, gone: false });
+        self.window.push_back(Entry { batch: None, end, counts, inside: 0, newest, settled: true, gone: false });
         self.move_up();
     }
 
-    /// Takes the verdict on `batch`, of whose lines in this flow `refused` were refused. `now` is the wall time.
-    pub fn verdict(&mut self, batch: u64, outcome: &Outcome, refused: u64, now: Nanos) {
+    /// Takes the verdict on `batch`, of whose lines in this flow `lost` did not arrive. `now` is the wall time.
+    pub fn verdict(&mut self, batch: u64, outcome: &Outcome, lost: &Totals, now: Nanos) {
         let Some(at) = self.window.iter().position(|entry| entry.batch == Some(batch)) else { return };
         let returned = *outcome == Outcome::Returned;
         let entry = &mut self.window[at];
-        let lines = entry.counts.read - entry.counts.filtered;
         if returned && entry.gone {
-            entry.counts.dropped[DropReason::SourceGone as usize] = lines;
+            entry.counts.dropped[DropReason::SourceGone as usize] += entry.inside;
             entry.settled = true;
             return self.move_up();
         }
         if returned {
             return self.rewind_to(at);
         }
-        entry.counts.refused = refused.min(lines);
-        entry.counts.delivered = lines - entry.counts.refused;
+        debug_assert!(lost.settled() <= entry.inside, "more lost than there was: {lost:?} of {entry:?}");
+        if lost.settled() <= entry.inside {
+            entry.counts.add(lost);
+        }
+        entry.counts.delivered = entry.counts.unsettled();
         entry.settled = true;
         if entry.counts.delivered > 0 {
             self.last_delivered = Some(now);
@@ -173,7 +173,7 @@ impl Flow {
     fn rewind_to(&mut self, at: usize) {
         for entry in self.window.drain(at..) {
             self.read -= entry.counts.read;
-            self.in_flight -= entry.counts.read - entry.counts.filtered;
+            self.in_flight -= entry.inside;
         }
         self.state = FlowState::Waiting;
         self.move_up();
@@ -183,13 +183,13 @@ impl Flow {
     fn move_up(&mut self) {
         while let Some(entry) = self.window.pop_front_if(|entry| entry.settled) {
             self.totals.add(&entry.counts);
-            self.in_flight -= entry.counts.read - entry.counts.filtered;
+            self.in_flight -= entry.inside;
             // `in_flight` counts until the position moves: only then is the line out of our hands.
             self.settled = entry.end;
             self.newest = self.newest.max(entry.newest);
             self.dirty = true;
         }
-        let in_window: u64 = self.window.iter().map(|entry| entry.counts.filtered).sum();
+        let in_window: u64 = self.window.iter().map(|entry| entry.counts.read - entry.inside).sum();
         let balanced = self.totals.balances(0) && self.read == self.totals.read + self.in_flight + in_window;
         debug_assert!(balanced, "the ledger does not balance: {self:?}");
         self.imbalances += u64::from(!balanced);
@@ -211,9 +211,25 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orders::Refusal;
+    use crate::{orders::Shortfall, stats::DropReason};
 
     const NOW: Nanos = Nanos(7);
+    const NONE: Totals = Totals {
+        read: 0,
+        read_bytes: 0,
+        filtered: 0,
+        delivered: 0,
+        refused: 0,
+        quarantined: 0,
+        dropped: [0; DropReason::COUNT],
+        unparsed: 0,
+    };
+
+    fn dropped(reason: DropReason, lines: u64) -> [u64; DropReason::COUNT] {
+        let mut dropped = [0; DropReason::COUNT];
+        dropped[reason as usize] = lines;
+        dropped
+    }
 
     fn flow() -> Flow {
         Flow::new(ObjectId(1), ObjectId(2), 0, Position::file(0), Totals::default(), Nanos(0))
@@ -228,10 +244,10 @@ mod tests {
         let mut flow = flow();
         flow.read_to(Some(1), Position::file(10), &counts(3, 1), NOW);
         flow.read_to(Some(2), Position::file(20), &counts(2, 0), NOW);
-        flow.verdict(2, &Outcome::Acked, 0, NOW);
+        flow.verdict(2, &Outcome::Acked, &NONE, NOW);
         assert_eq!(flow.settled(), Position::file(0));
         assert_eq!(flow.in_flight(), 4);
-        flow.verdict(1, &Outcome::Acked, 0, NOW);
+        flow.verdict(1, &Outcome::Acked, &NONE, NOW);
         assert_eq!(flow.settled(), Position::file(20));
         assert_eq!(*flow.totals(), Totals { read: 5, filtered: 1, delivered: 4, ..Totals::default() });
     }
@@ -255,7 +271,7 @@ mod tests {
         }
         assert_eq!(flow.window.len(), 2);
         assert_eq!(flow.settled(), Position::file(0));
-        flow.verdict(1, &Outcome::Acked, 0, NOW);
+        flow.verdict(1, &Outcome::Acked, &NONE, NOW);
         assert_eq!(flow.settled(), Position::file(990));
     }
 
@@ -265,22 +281,38 @@ mod tests {
         flow.read_to(Some(1), Position::file(10), &counts(1, 0), NOW);
         flow.read_to(Some(2), Position::file(20), &counts(1, 0), NOW);
         flow.read_to(Some(3), Position::file(30), &counts(1, 0), NOW);
-        flow.verdict(2, &Outcome::Returned, 0, NOW);
+        flow.verdict(2, &Outcome::Returned, &NONE, NOW);
         assert_eq!((flow.in_flight(), flow.settled()), (1, Position::file(0)));
-        flow.verdict(3, &Outcome::Acked, 0, NOW);
-        flow.verdict(1, &Outcome::Acked, 0, NOW);
+        flow.verdict(3, &Outcome::Acked, &NONE, NOW);
+        flow.verdict(1, &Outcome::Acked, &NONE, NOW);
         assert_eq!(flow.settled(), Position::file(10), "3 was delivered, and will be again");
         assert_eq!(flow.totals().delivered, 1);
     }
 
     #[test]
-    fn refused_lines_are_counted_and_settle() {
+    fn lost_lines_are_counted_by_what_became_of_them() {
         let mut flow = flow();
-        flow.read_to(Some(1), Position::file(10), &counts(5, 2), NOW);
-        let refusal = Refusal { entries: 9, reason: "too old".to_owned() };
-        flow.verdict(1, &Outcome::Refused(refusal), 9, NOW);
-        assert_eq!(*flow.totals(), Totals { read: 5, filtered: 2, refused: 3, ..Totals::default() });
-        assert_eq!(flow.settled(), Position::file(10));
+        let mut read = counts(9, 2);
+        read.dropped[DropReason::MaxAge as usize] = 1;
+        flow.read_to(Some(1), Position::file(10), &read, NOW);
+        flow.read_to(Some(2), Position::file(20), &counts(1, 0), NOW);
+        assert_eq!(flow.in_flight(), 7);
+        let lost = Totals { refused: 1, quarantined: 2, dropped: dropped(DropReason::TooOld, 1), ..Totals::default() };
+        flow.verdict(1, &Outcome::Short(Shortfall::default()), &lost, NOW);
+        let mut dropped = dropped(DropReason::TooOld, 1);
+        dropped[DropReason::MaxAge as usize] = 1;
+        let known = Totals { read: 9, filtered: 2, delivered: 2, refused: 1, quarantined: 2, dropped, ..NONE };
+        assert_eq!(*flow.totals(), known);
+        assert_eq!((flow.settled(), flow.in_flight()), (Position::file(10), 1));
+    }
+
+    #[test]
+    fn lines_dropped_before_they_were_sent_settle_by_themselves() {
+        let mut flow = flow();
+        let mut read = counts(3, 1);
+        read.dropped[DropReason::MaxAge as usize] = 2;
+        flow.read_to(None, Position::file(10), &read, NOW);
+        assert_eq!((flow.settled(), flow.in_flight(), flow.imbalances), (Position::file(10), 0, 0));
     }
 
     #[test]
@@ -289,8 +321,8 @@ mod tests {
         flow.read_to(Some(1), Position::file(10), &counts(2, 0), NOW);
         flow.read_to(Some(2), Position::file(20), &counts(5, 1), NOW);
         flow.restart_at(Position::file(0));
-        flow.verdict(1, &Outcome::Returned, 0, NOW);
-        flow.verdict(2, &Outcome::Acked, 0, NOW);
+        flow.verdict(1, &Outcome::Returned, &NONE, NOW);
+        flow.verdict(2, &Outcome::Acked, &NONE, NOW);
         assert!(flow.is_settled());
         let totals = flow.totals();
         assert_eq!((totals.read, totals.delivered, totals.filtered), (7, 4, 1));
@@ -305,7 +337,7 @@ mod tests {
         flow.lose(Position::file(30), 7, DropReason::Budget);
         flow.read_to(None, Position::file(40), &counts(1, 1), NOW);
         assert_eq!((flow.settled(), flow.totals().read, flow.head()), (Position::file(0), 0, Position::file(40)));
-        flow.verdict(1, &Outcome::Acked, 0, NOW);
+        flow.verdict(1, &Outcome::Acked, &NONE, NOW);
         assert_eq!((flow.settled(), flow.totals().read, flow.in_flight()), (Position::file(40), 10, 0));
         assert_eq!(flow.totals().dropped[DropReason::Budget as usize], 7);
     }

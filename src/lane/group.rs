@@ -194,7 +194,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// Makes the branches of every pass from its flows; passes without flows end.
     fn rebuild(&mut self, id: u32) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
-        let Reader { flows, passes, sources, .. } = &mut **reader;
+        let Reader { flows, passes, sources, origin, .. } = &mut **reader;
         for pass in passes.iter_mut() {
             pass.branches.clear();
             pass.targets = TargetSet::default();
@@ -202,11 +202,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 let Some(index) = sources.iter().position(|source| source.plan.id == flow.source) else { continue };
                 let Some(target) = self.targets.get(flow.bit) else { continue };
                 pass.targets = pass.targets.with(flow.bit);
-                let new = branch(index, &sources[index].plan, &target.plan, flow, &pass.at);
+                let tenant = sources[index].plan.tenant.of(origin.path());
+                let new = branch(index, &sources[index].plan, tenant, &target.plan, flow, &pass.at);
                 let same = |branch: &&mut Branch| {
                     branch.source == index
                         && branch.shape == new.shape
                         && branch.min_level == new.min_level
+                        && branch.max_age == new.max_age
                         && branch.from == new.from
                 };
                 match pass.branches.iter_mut().find(same) {
@@ -254,18 +256,26 @@ fn limit_of(plan: &Plan, source: ObjectId) -> Option<ObjectId> {
     plan.source(source).filter(|plan| plan.rate_bytes.is_some()).map(|plan| plan.id)
 }
 
-fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, at: &Position) -> Branch {
+fn branch(
+    index: usize,
+    source: &SourcePlan,
+    tenant: Option<&str>,
+    target: &TargetPlan,
+    flow: &Flow,
+    at: &Position,
+) -> Branch {
     Branch {
         source: index,
         id: flow.source,
         targets: TargetSet::one(flow.bit),
-        shape: shape(target, source.tenant.as_deref()),
+        shape: shape(target, tenant),
         min_level: source.min_level.max(target.min_level),
+        max_age: target.max_age.map_or(i64::MAX, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)),
         open: 0,
         from: (!reached(at, &flow.settled())).then(|| flow.settled()),
         counts: Totals::default(),
         newest: Nanos::default(),
-        contributed: false,
+        part: None,
     }
 }
 

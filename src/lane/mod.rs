@@ -18,6 +18,10 @@ pub mod flow;
 mod group;
 pub mod identity;
 mod kept;
+/// Lives in a simulated world, as the program in `tests/lives` runs them.
+#[cfg(feature = "lives")]
+#[path = "tests/life/mod.rs"]
+pub mod life;
 mod open;
 mod plan;
 pub mod pool;

@@ -3,7 +3,7 @@
 //! The head must be read before a file can be told from another, and finding `startAt` takes a few reads more. None of
 //! them may stall the lane, so an opening is a small state that waits for its reads like a pass does.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Awaiting, Lane,
@@ -17,7 +17,7 @@ use crate::{
     limits::{DRAINING_READERS_MAX, FINGERPRINT_BYTES, OPENING_MAX, READ_RETRY, READERS_MAX, SEEK_BYTES},
     model::{FileIdentity, Hint, ObjectId, Position, ReaderKey},
     orders::Port,
-    plan::{Format, SourcePlan, StartAt},
+    plan::{Format, Input, SourcePlan, StartAt},
     ring::{Handle, Meta, Op, ReadNow, Ring, Token},
     source::file::{Head, Seek, Want},
 };
@@ -103,7 +103,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
             self.trouble(format!("source {source}: some files wait: {READERS_MAX} are being read already"));
             return None;
         }
-        let opened = self.ring.open(&begin.path).and_then(|handle| Ok((handle, self.ring.stat(handle)?)));
+        let opened = self.ring.open(&begin.path).and_then(|handle| match self.ring.stat(handle) {
+            Ok(meta) => Ok((handle, meta)),
+            Err(error) => {
+                self.ring.close(handle);
+                Err(error)
+            }
+        });
         let (handle, meta) = match opened {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -205,7 +211,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             }
             let head = Head::new(&opening.partial);
             let size = opening.meta.size;
-            let known = self.known_as(opening.begin.source.id, &head, &opening.meta).is_some();
+            let known = !self.known_as(opening.begin.source.id, &head, &opening.meta).is_empty();
             let timed = opening.begin.source.format != Format::Unstructured;
             opening.seek =
                 match (known, opening.begin.start, self.oldest_wanted(&opening.begin.source, opening.begin.start)) {
@@ -222,26 +228,35 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// The identity under which the checkpoint knows this file, if it does.
-    fn known_as(&self, source: ObjectId, head: &Head, meta: &Meta) -> Option<FileIdentity> {
+    /// The identities under which the checkpoint knows this file, the best one first: a single one, unless the process
+    /// died while it was renamed.
+    fn known_as(&self, source: ObjectId, head: &Head, meta: &Meta) -> Vec<FileIdentity> {
         let known = self.checkpoint.slots().filter(|slot| slot.key.source == source);
         let known = known.filter_map(|slot| match slot.key.reader {
             ReaderKey::File(identity) if head.continues(&identity, meta) => Some(identity),
             _ => None,
         });
-        known.max_by_key(|identity| identity.head_bytes)
+        let mut known: Vec<FileIdentity> = known.collect();
+        known.sort_by_key(|identity| Reverse(identity.head_bytes));
+        known.dedup();
+        known
     }
 
     fn opened(&mut self, opening: Opening) {
         let start = opening.start();
-        let Opening { reader: id, begin, handle, meta, head, .. } = opening;
+        let Opening { reader: id, mut begin, handle, meta, head, .. } = opening;
+        // The plan may have changed since the file was found: no line is handled under an older one.
+        match self.plan.source(begin.source.id).filter(|source| matches!(source.input, Input::File(_))) {
+            Some(source) => begin.source = Arc::clone(source),
+            None => return self.ring.close(handle),
+        }
         let head = head.unwrap_or_default();
         let identity = head.identity(&meta);
         let key = ReaderKey::File(identity);
-        if let Some(known) = self.known_as(begin.source.id, &head, &meta)
-            && known != identity
-        {
-            self.checkpoint.rename(ReaderKey::File(known), key);
+        for known in self.known_as(begin.source.id, &head, &meta) {
+            if known != identity {
+                self.checkpoint.unite(begin.source.id, ReaderKey::File(known), key);
+            }
         }
         let (marks, unattributed) = self.known_marks(key, begin.source.id);
         let seen = self.checkpoint.knows(&key);

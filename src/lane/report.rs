@@ -41,6 +41,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let imbalances = self.imbalances();
         let mut troubles: Vec<String> = self.troubles.iter().cloned().collect();
         troubles.extend(self.checkpoint.trouble().map(str::to_owned));
+        troubles.extend(self.streams.trouble());
         self.board.publish_lane(LaneReport {
             lane: self.config.lane,
             backend: self.ring.backend(),

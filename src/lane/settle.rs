@@ -10,8 +10,9 @@ use super::{
 use crate::{
     limits::RETURN_PAUSE,
     model::ObjectId,
-    orders::{Outcome, Port, Verdict},
+    orders::{Outcome, Port, Shortfall, Verdict},
     ring::{Completion, Ring, Token, Watch},
+    stats::Totals,
 };
 
 impl<R: Ring, P: Port> Lane<R, P> {
@@ -82,7 +83,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     fn settle(&mut self, verdict: &Verdict) {
-        let Some(bit) = self.targets.bit_in_flight(verdict.target) else { return };
+        let Some(bit) = self.targets.of(self.batches.outstanding(verdict.batch), verdict.target) else { return };
         let Some(batch) = self.batches.settle(verdict.batch, bit) else { return };
         self.targets.settled(bit, batch.raw_bytes);
         if verdict.outcome == Outcome::Returned
@@ -90,21 +91,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
         {
             target.rests_until = Some(self.now.mono + RETURN_PAUSE);
         }
-        let mut refused = match &verdict.outcome {
-            Outcome::Refused(refusal) => u64::from(refusal.entries),
-            Outcome::Acked | Outcome::Returned => 0,
+        let shortfall = match &verdict.outcome {
+            Outcome::Short(shortfall) => Some(shortfall.clone()),
+            Outcome::Refused(refusal) => Some(Shortfall::somewhere(&batch, refusal)),
+            Outcome::Acked | Outcome::Returned => None,
         };
-        if let Outcome::Refused(refusal) = &verdict.outcome {
+        if let Some(shortfall) = &shortfall {
             let name = self.targets.get(bit).map_or_else(String::new, |target| target.plan.name.clone());
-            self.trouble(format!("target {name} refused {} lines: {}", refusal.entries, refusal.reason));
+            self.trouble(format!("target {name} lacks {} lines: {}", shortfall.lines(), shortfall.reason));
         }
-        for part in &batch.parts {
+        for (index, part) in (0..).zip(&batch.parts) {
             let Some(reader) = self.readers.get_mut(&part.reader) else { continue };
-            let Some(flow) = reader.flow_mut(part.source, bit) else { continue };
-            let lines = part.counts.read - part.counts.filtered;
-            let share = refused.min(lines);
-            refused -= share;
-            flow.verdict(batch.id, &verdict.outcome, share, self.now.wall);
+            let Some(flow) = reader.flow_mut(part.source, verdict.target) else { continue };
+            let lost = shortfall.as_ref().map_or_else(Totals::default, |shortfall| shortfall.of(index));
+            flow.verdict(batch.id, &verdict.outcome, &lost, self.now.wall);
             let joins = flow.state == FlowState::Waiting && (flow.is_settled() || verdict.outcome == Outcome::Returned);
             reader.regroup |= joins;
         }

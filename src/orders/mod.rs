@@ -5,7 +5,7 @@
 pub mod batch;
 pub mod handoff;
 
-pub use batch::{Batch, Outcome, Part, Refusal, Verdict, Wire};
+pub use batch::{Batch, Fate, Loss, Outcome, Part, Refusal, Run, Shortfall, StreamFact, Verdict, Wire};
 pub use handoff::{EgressPort, LanePort, Port, handoff};
 
 use std::sync::Arc;

@@ -6,10 +6,10 @@
 pub mod source;
 pub mod target;
 
-pub use source::{FileInput, Format, Input, JournalInput, MetadataField, SourcePlan, StartAt};
+pub use source::{FileInput, Format, Input, JournalInput, MetadataField, SourcePlan, StartAt, Tenant};
 pub use target::{
-    Auth, ConsolePlan, Framing, LokiPlan, Output, Protocol, Route, Secret, SyslogPlan, TargetKind, TargetPlan,
-    TlsBundle,
+    Auth, ConsolePlan, Framing, LokiLimits, LokiPlan, Output, Protocol, Route, Secret, SyslogPlan, TargetKind,
+    TargetPlan, TlsBundle, TooOld,
 };
 
 use std::sync::Arc;

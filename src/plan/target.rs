@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use crate::model::Framing;
-use crate::model::{Level, ObjectId};
+use crate::{
+    limits,
+    model::{Level, ObjectId},
+};
 
 /// One target, ready for egress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub struct TargetPlan {
     pub output: Output,
     /// Memory budget of sealed batches, in bytes, per lane.
     pub queue_bytes: usize,
+    /// Lines older than this when their turn comes are dropped, counted as `max-age`; `None` drops none.
+    pub max_age: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,45 @@ pub struct LokiPlan {
     /// Values may hold tokens.
     pub headers: Vec<(String, Secret)>,
     pub timeout: Duration,
+    pub too_old: TooOld,
+    pub limits: LokiLimits,
+}
+
+/// What becomes of lines whose time a Loki does not take: too old, too far ahead, or too far behind their stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TooOld {
+    /// They are kept apart and counted.
+    #[default]
+    Quarantine,
+    /// They are dropped and counted.
+    Drop,
+    /// They are sent with the time of sending; their own goes along as structured metadata.
+    Restamp,
+}
+
+/// What a Loki takes, as far as it is configured there: the stock values unless the document says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LokiLimits {
+    /// Oldest entry (`reject_old_samples_max_age`), and furthest ahead of now (`creation_grace_period`).
+    pub oldest: Duration,
+    pub ahead: Duration,
+    /// Bytes per second of one stream, and at once (`per_stream_rate_limit`, `per_stream_rate_limit_burst`).
+    pub stream_rate: u64,
+    pub stream_burst: u64,
+    /// Streams this node may have in it; beyond, labels other than the core ones become structured metadata.
+    pub streams: usize,
+}
+
+impl Default for LokiLimits {
+    fn default() -> Self {
+        Self {
+            oldest: limits::LOKI_OLDEST,
+            ahead: limits::LOKI_AHEAD,
+            stream_rate: limits::LOKI_STREAM_RATE_BYTES,
+            stream_burst: limits::LOKI_STREAM_BURST_BYTES,
+            streams: limits::LOKI_STREAMS_MAX,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

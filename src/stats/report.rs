@@ -144,6 +144,49 @@ pub struct TargetReport {
     pub resent: u64,
     /// Compressed bytes sent.
     pub sent_bytes: u64,
+    /// Lines of its quarantine that were sent again.
+    pub replayed: u64,
+    /// Tenants whose last try failed, and why; "" where there is only one.
+    pub failing: BTreeMap<String, String>,
+}
+
+impl TargetReport {
+    /// The target's tasks begin.
+    pub fn begin(&mut self, name: &str, now: Nanos) {
+        name.clone_into(&mut self.name);
+        (self.state, self.reason, self.since) = (TargetState::Idle, None, now);
+        self.failing.clear();
+    }
+
+    /// A try for a tenant succeeded; with `well`, all of it.
+    pub fn up(&mut self, tenant: &str, well: bool, now: Nanos) {
+        self.failing.remove(tenant);
+        if well {
+            self.reason = None;
+        }
+        self.turn(now);
+    }
+
+    /// A try for a tenant failed.
+    pub fn failing(&mut self, tenant: &str, reason: &str, now: Nanos) {
+        self.failing.insert(tenant.to_owned(), reason.to_owned());
+        self.turn(now);
+    }
+
+    /// The target fails as long as one tenant's tries do.
+    fn turn(&mut self, now: Nanos) {
+        let state = match self.failing.first_key_value() {
+            Some((tenant, reason)) => {
+                let whose = if tenant.is_empty() { String::new() } else { format!("tenant {tenant}: ") };
+                self.reason = Some(format!("{whose}{reason}"));
+                TargetState::Failing
+            }
+            None => TargetState::Up,
+        };
+        if self.state != state {
+            (self.state, self.since) = (state, now);
+        }
+    }
 }
 
 /// Where the planes hang out their reports.

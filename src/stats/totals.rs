@@ -19,12 +19,24 @@ pub enum DropReason {
     Disabled = 4,
     /// The spool could not give them back.
     Damaged = 5,
+    /// The target does not take lines of that time, and `tooOld` says to drop them.
+    TooOld = 6,
+    /// The target refused it, and its quarantine is full.
+    QuarantineFull = 7,
 }
 
 impl DropReason {
-    pub const COUNT: usize = 6;
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::TargetDeleted, Self::MaxAge, Self::Budget, Self::SourceGone, Self::Disabled, Self::Damaged];
+    pub const COUNT: usize = 8;
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::TargetDeleted,
+        Self::MaxAge,
+        Self::Budget,
+        Self::SourceGone,
+        Self::Disabled,
+        Self::Damaged,
+        Self::TooOld,
+        Self::QuarantineFull,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,6 +46,8 @@ impl DropReason {
             Self::SourceGone => "source-gone",
             Self::Disabled => "disabled",
             Self::Damaged => "damaged",
+            Self::TooOld => "too-old",
+            Self::QuarantineFull => "quarantine-full",
         }
     }
 }
@@ -64,6 +78,11 @@ impl Totals {
     /// Lines whose fate is known.
     pub fn settled(&self) -> u64 {
         self.filtered + self.delivered + self.refused + self.quarantined + self.dropped.iter().sum::<u64>()
+    }
+
+    /// Lines read whose fate is not known.
+    pub fn unsettled(&self) -> u64 {
+        self.read.saturating_sub(self.settled())
     }
 
     /// Adds what `other` counted.

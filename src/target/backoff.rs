@@ -28,6 +28,12 @@ impl Backoff {
         BACKOFF_MIN + Duration::from_micros(self.random() % (spread + 1))
     }
 
+    /// A pause of about `length`: up to a quarter longer.
+    pub fn around(&mut self, length: Duration) -> Duration {
+        let spread = u64::try_from(length.as_micros() / 4).unwrap_or(u64::MAX);
+        length + Duration::from_micros(self.random() % (spread + 1))
+    }
+
     /// After a success the next pause is short again.
     pub fn reset(&mut self) {
         self.ceiling = BACKOFF_MIN;

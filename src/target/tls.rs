@@ -19,7 +19,8 @@ use crate::{fault::Fault, plan::TlsBundle};
 /// The settings of all connections to one target.
 ///
 /// `bundle` gives the CA that is trusted and, unless it holds nothing else, the certificate shown to the peer; without
-/// one, `system` is trusted and no certificate shown. `permitted_peer`, the SHA-256 of the peer's certificate, replaces chain and name checks.
+/// one, `system` is trusted and no certificate shown. `permitted_peer`, the SHA-256 of the peer's certificate, replaces
+/// chain and name checks.
 ///
 /// # Errors
 /// A bundle that does not parse or whose key does not belong to its certificate; a system without certificates.

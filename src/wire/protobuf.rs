@@ -1,8 +1,10 @@
-//! The few parts of the protobuf encoding that a push needs: varints, tags and length-delimited fields.
+//! The few parts of the protobuf encoding that a push needs: varints, tags and length-delimited fields, and a reader.
 //!
 //! Sizes are computed before anything is written, so that a message goes straight into its final place: no message is
 //! ever built apart and copied. Source: protobuf.dev, "Encoding". Field numbers are 1–15 throughout, hence tags of one
 //! byte.
+
+use std::ops::Range;
 
 /// Bytes of one tag: field numbers up to 15 fit one byte.
 const TAG_BYTES: usize = 1;
@@ -82,6 +84,80 @@ pub fn put_delimited(out: &mut Vec<u8>, field: u8, content: &[u8]) {
     head.delimited_head(field, content.len());
     out.extend_from_slice(head.as_slice());
     out.extend_from_slice(content);
+}
+
+/// One field of a message that is read.
+#[derive(Clone, Debug)]
+pub struct FieldAt {
+    pub number: u8,
+    /// Where its tag stands.
+    pub start: usize,
+    /// `None`: malformed; nothing behind it can be read.
+    pub value: Option<Value>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Value {
+    Integer(u64),
+    /// Where the content lies.
+    Bytes(Range<usize>),
+}
+
+/// Reads the fields of one message, in their order, without copying.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Of the message that lies at `range` of `bytes`.
+    pub fn new(bytes: &'a [u8], range: Range<usize>) -> Self {
+        let end = range.end.min(bytes.len());
+        Self { bytes, at: range.start.min(end), end }
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.bytes.get(self.at).filter(|_| self.at < self.end)?;
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Reader<'_> {
+    type Item = FieldAt;
+
+    /// `None` at the end, and behind a malformed one.
+    fn next(&mut self) -> Option<FieldAt> {
+        if self.at >= self.end {
+            return None;
+        }
+        let start = self.at;
+        let tag = self.varint();
+        let number = tag.and_then(|tag| u8::try_from(tag >> 3).ok()).unwrap_or_default();
+        let value = tag.and_then(|tag| match (tag & 7) as u8 {
+            WIRE_VARINT => self.varint().map(Value::Integer),
+            WIRE_LENGTH_DELIMITED => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                let end = self.at.checked_add(length).filter(|end| *end <= self.end)?;
+                let start = std::mem::replace(&mut self.at, end);
+                Some(Value::Bytes(start..end))
+            }
+            _ => None,
+        });
+        if value.is_none() {
+            self.at = self.end;
+        }
+        Some(FieldAt { number, start, value })
+    }
 }
 
 fn tag(field: u8, wire_type: u8) -> u8 {

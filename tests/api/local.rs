@@ -104,7 +104,10 @@ fn the_daemon_s_memory_is_its_own() {
     // As root everything is root's anyway, so as somebody else.
     let place = tempfile::tempdir().unwrap();
     let binary = place.path().join("corelane");
-    fs::copy(env!("CARGO_BIN_EXE_corelane"), &binary).unwrap();
+    // By another process: a file this one had open for writing could be inherited by a child of another test, and could
+    // then not be executed.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_corelane")).arg(&binary).status();
+    assert!(copied.unwrap().success());
     std::os::unix::fs::chown(place.path(), Some(65_534), Some(65_534)).unwrap();
     let mut command = Command::new(&binary);
     command.uid(65_534).gid(65_534);

@@ -55,7 +55,14 @@ pub fn corelane<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) ->
 }
 
 fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
+    command_by(&[])
+}
+
+fn command_by(runner: &[String]) -> Command {
+    let binary = env!("CARGO_BIN_EXE_corelane").to_owned();
+    let mut words = runner.iter().chain([&binary]);
+    let mut command = Command::new(words.next().expect("at least the binary"));
+    command.args(words);
     for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR", "NOTIFY_SOCKET"] {
         command.env_remove(name);
     }
@@ -70,6 +77,8 @@ pub struct Node {
     /// More of its environment, and a redirection its shell makes: what a service manager would give it.
     manager: Vec<(String, String)>,
     passed: Option<String>,
+    /// Words before its command line: what it is to be run by.
+    runner: Vec<String>,
 }
 
 impl Node {
@@ -79,7 +88,12 @@ impl Node {
         for name in ["conf.d", "logs"] {
             fs::create_dir(place.path().join(name)).expect("a directory");
         }
-        Self { place, backend, child: None, manager: Vec::new(), passed: None }
+        Self { place, backend, child: None, manager: Vec::new(), passed: None, runner: Vec::new() }
+    }
+
+    /// Runs it and its command line by another program from now on, which must become it (exec).
+    pub fn run_by(&mut self, runner: impl IntoIterator<Item = String>) {
+        self.runner = runner.into_iter().collect();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -114,7 +128,7 @@ impl Node {
 
     /// The program as a service manager starts it: with descriptors it has kept, if there are any.
     fn managed(&mut self) -> Command {
-        let Some(passed) = self.passed.take() else { return command() };
+        let Some(passed) = self.passed.take() else { return command_by(&self.runner) };
         let (variables, redirection) = passed.split_once(" 3<").expect("both");
         let script = format!("export LISTEN_PID=$$ {variables}; exec 3<{redirection}; exec \"$@\"");
         let mut shell = Command::new("sh");
@@ -163,11 +177,16 @@ impl Node {
         child.wait().expect("a child");
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("it can be signalled");
+    }
+
     /// SIGTERM, and waits until it has ended.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
         let mut child = self.child.take().expect("it runs");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, Signal::TERM).expect("it can be signalled");
         let ended = await_some("it ends after SIGTERM", || child.try_wait().expect("a child"));
         assert!(ended.success(), "{ended}\n{}", self.log_end());
         ended
@@ -179,8 +198,13 @@ impl Node {
 
     /// Its command line.
     pub fn cli(&self, args: &[&str]) -> Output {
-        let state = self.state_dir();
-        corelane([&["--state-dir", state.to_str().expect("text")], args].concat())
+        command_by(&self.runner)
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary runs")
     }
 
     /// As `cli`, and it must succeed; its output.
@@ -190,7 +214,7 @@ impl Node {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    fn try_status(&self) -> Option<Value> {
+    pub fn try_status(&self) -> Option<Value> {
         let output = self.cli(&["status", "-o", "json"]);
         output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
     }

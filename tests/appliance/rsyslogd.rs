@@ -98,6 +98,11 @@ impl Rsyslogd {
         self.child.wait().expect("a child");
     }
 
+    /// What it has written so far.
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.place.path().join("out")).unwrap_or_default()
+    }
+
     fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.child.wait().expect("a child");
@@ -106,11 +111,6 @@ impl Rsyslogd {
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
         kill_process(pid, signal).expect("it can be signalled");
-    }
-
-    /// What it has written so far.
-    pub fn text(&self) -> String {
-        fs::read_to_string(self.place.path().join("out")).unwrap_or_default()
     }
 
     fn lines(&self) -> usize {

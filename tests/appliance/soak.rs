@@ -1,6 +1,7 @@
 //! The long tests: kill runs with fresh seeds and the receiver slow to the end, for as long as told.
 //!
-//! `CORELANE_SOAK_MINUTES` says how long. Without it one short run proves that the soak itself works.
+//! `CORELANE_SOAK_MINUTES` says how long. Without it one short run proves that the soak itself works. `CORELANE_KILLS`
+//! asks for runs of so many kills instead, with a rotation at every second one.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,12 @@ fn soak_of_kills() {
         let backend = BACKENDS[round % BACKENDS.len()];
         let long =
             Run { backend, lines: 1_000_000, rate: 8_000, kills: 5, queue_mib: 8, slow_to_the_end: true, seed: 0 };
+        let kills = std::env::var("CORELANE_KILLS").map(|text| text.parse::<u64>().expect("kills"));
+        let long = match kills {
+            // Lines for all of them: each takes a few seconds.
+            Ok(kills) => Run { kills, lines: 40_000 * kills, rate: 5_000, slow_to_the_end: false, ..long },
+            Err(_) => long,
+        };
         let (run, end) = match minutes {
             Ok(minutes) => (long, Duration::from_secs(60 * minutes)),
             Err(_) => (Run { lines: 30_000, rate: 1_000, kills: 2, ..long }, Duration::ZERO),

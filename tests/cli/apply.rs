@@ -239,3 +239,15 @@ fn what_came_in_by_another_hand_is_shown_with_its_complaint_while_the_rest_appli
     assert_eq!(code(&taken), 1);
     assert!(err(&taken).contains("stdin:1: target 'good': ") && err(&taken).contains("managed by the file"));
 }
+
+#[test]
+fn more_than_one_step_can_take_is_refused_with_the_count() {
+    let node = Node::start();
+    let many = |count: usize| {
+        let one = |n: usize| format!("kind: source\nname: s{n}\nfile: {{paths: [/{n}]}}\nlogFormat: logfmt\n");
+        (0..count).map(one).collect::<Vec<_>>().join("---\n")
+    };
+    let refused = node.feed(&["apply", "-f", "-"], &many(121));
+    assert_eq!((code(&refused), revision(&node)), (1, 0.into()), "{}", out(&refused));
+    assert!(err(&refused).contains("121 objects would change at once, at most 120 can"), "{}", err(&refused));
+}

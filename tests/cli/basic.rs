@@ -99,6 +99,9 @@ fn check_judges_the_machine_unless_objects_are_given() {
     let free = corelane(&["check", "--config", config]);
     let text = out(&free);
     assert_eq!(code(&free), 0, "{text}");
+    let told: serde_json::Value =
+        serde_json::from_str(&out(&corelane(&["check", "--config", config, "-o", "json"]))).unwrap();
+    assert_eq!((&told["good"], &told["machine"][0]["result"]), (&true.into(), &"OK".into()));
     for about in ["backend", "core of lane 0", "descriptors", "state directory", "listen"] {
         assert!(text.contains(&format!("\n{about} ")), "{about}: {text}");
     }
@@ -234,6 +237,8 @@ fn tokens_decide() {
     let node = Node::start();
     let viewer = out(&node.run(&["create", "jwt", "--role=system:viewer", "--expires=1h"]));
     let viewer = viewer.trim();
+    let odd = node.run(&["create", "jwt", "--role=system:veiwer", "-o", "json"]);
+    assert!(err(&odd).contains("did you mean `system:viewer`?") && out(&odd).contains("\"jwt\": "), "{}", err(&odd));
     assert_eq!(viewer.split('.').count(), 3);
     assert_eq!(code(&node.run(&["-J", viewer, "list", "sources"])), 0);
     let denied = node.run(&["-J", viewer, "create", "target", "c", "--type=console"]);

@@ -6,6 +6,7 @@
 //! HTTP/1.1 and HTTP/2 by prior knowledge are taken on the same port. Only protobuf is taken: JSON is answered 415.
 
 mod http;
+mod judge;
 mod labels;
 mod limits;
 pub mod proto;
@@ -17,6 +18,7 @@ use std::{io, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 pub use self::{
     http::{Fault, Share},
+    judge::Judge,
     labels::Pairs,
     limits::{Limits, Rate},
     store::{Counters, Stored},
@@ -144,6 +146,16 @@ impl LokiSink {
     /// The first resends that were not the same as before; must be empty.
     pub fn differing(&self) -> Vec<Differing> {
         self.shared.read(|shared| shared.store.differing().to_vec())
+    }
+
+    /// Blocks a tenant's ingestion, or lets it go on: 260 to all its pushes, a 2xx that drops the data.
+    pub fn block(&self, tenant: &str, is_blocked: bool) {
+        self.shared.update(|shared| shared.block(tenant, is_blocked));
+    }
+
+    /// Changes limits, as an operator does.
+    pub fn change_limits(&self, change: impl FnOnce(&mut Limits)) {
+        self.shared.update(|shared| change(shared.store.limits()));
     }
 
     /// Waits until `done` holds; false when it does not within `patience`.

@@ -17,9 +17,12 @@ use super::{
     proto,
 };
 use crate::{
-    time::rfc3339,
+    time::{SECOND, rfc3339},
     verify::{Differing, Marker, Print, Sequence, Sighting, Tally},
 };
+
+/// Refused entries that one answer names (`max_returned_stream_errors`).
+const RETURNED_ERRORS_MAX: u64 = 10;
 
 /// One stored entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +102,26 @@ impl Answer {
     }
 }
 
+/// The refused entries of one stream as its answer lists them (`errorForFailedEntries`): the last one decides the
+/// status, the first ones are named.
+#[derive(Default)]
+struct Told {
+    status: u16,
+    text: String,
+    refused: u64,
+}
+
+impl Told {
+    fn push(&mut self, status: u16, time_ns: i64, why: impl FnOnce() -> String) {
+        if self.refused < RETURNED_ERRORS_MAX {
+            let (time, why) = (go_time(time_ns), why());
+            self.text.push_str(&format!("entry with timestamp {time} ignored, reason: '{why}',\n"));
+        }
+        self.status = status;
+        self.refused += 1;
+    }
+}
+
 struct StreamState {
     newest_ns: Option<i64>,
     bucket: Option<Bucket>,
@@ -138,6 +161,10 @@ impl Store {
             active: HashMap::new(),
             tenants: HashMap::new(),
         }
+    }
+
+    pub(crate) fn limits(&mut self) -> &mut Limits {
+        &mut self.limits
     }
 
     pub(crate) fn differing(&self) -> &[Differing] {
@@ -244,11 +271,11 @@ impl Store {
 
     fn entry_refusal(&self, stream: &str, entry: &proto::Entry, time_ns: i64, wall_ns: i64) -> Option<String> {
         let limits = &self.limits;
-        let shown = rfc3339(time_ns);
+        let shown = rfc3339_seconds(time_ns);
         if let Some(oldest) = limits.age_max.map(|age| wall_ns.saturating_sub(nanos(age)))
             && time_ns < oldest
         {
-            let oldest = rfc3339(oldest);
+            let oldest = rfc3339_seconds(oldest);
             return Some(format!(
                 "entry for stream '{stream}' has timestamp too old: {shown}, oldest acceptable timestamp is: {oldest}"
             ));
@@ -325,37 +352,32 @@ impl Store {
         let bucket = self.limits.stream_rate.map(|rate| Bucket::new(rate, now));
         let fresh = || StreamState { newest_ns: None, bucket, seen: HashSet::new() };
         let mut state = self.streams.remove(&key).unwrap_or_else(fresh);
-        let mut refused = 0;
-        let mut last = None;
+        let mut told = Told::default();
         let mut exhausted = false;
         for entry in entries {
             let time_ns = entry.time_ns().unwrap_or(0);
             let over_rate = exhausted || state.bucket.as_mut().is_some_and(|b| !b.take(size(&entry), now));
             if over_rate {
                 exhausted = true;
-                refused += 1;
-                last = Some((429, time_ns, self.rate_text(&canonical, size(&entry))));
+                told.push(429, time_ns, || self.rate_text(&canonical, size(&entry)));
             } else if let Some(oldest) = self.too_far_behind(&state, time_ns) {
-                let text = format!(
-                    "entry too far behind, entry timestamp is: {}, oldest acceptable timestamp is: {}",
-                    rfc3339(time_ns),
-                    rfc3339(oldest)
-                );
-                refused += 1;
-                last = Some((400, time_ns, text));
+                told.push(400, time_ns, || {
+                    let (time, oldest) = (rfc3339_seconds(time_ns), rfc3339_seconds(oldest));
+                    format!(
+                        "entry too far behind, entry timestamp is: {time}, oldest acceptable timestamp is: {oldest}"
+                    )
+                });
             } else {
                 state.newest_ns = state.newest_ns.max(Some(time_ns));
                 self.keep_entry(tenant, &labels, &mut state.seen, &entry, time_ns);
             }
         }
         self.streams.insert(key, state);
-        self.counters.refused += refused;
-        last.map(|(status, time_ns, why)| {
-            let text = format!(
-                "entry with timestamp {} ignored, reason: '{why}',\nuser '{tenant}', total ignored: {refused} out of \
-                 {total} for stream: {canonical}",
-                rfc3339(time_ns)
-            );
+        self.counters.refused += told.refused;
+        let Told { status, text, refused, .. } = told;
+        (refused > 0).then(|| {
+            let text =
+                format!("{text}user '{tenant}', total ignored: {refused} out of {total} for stream: {canonical}");
             Answer::new(status, text)
         })
     }
@@ -416,6 +438,18 @@ impl Store {
             });
         }
     }
+}
+
+/// As Go's `time.RFC3339` shows it: whole seconds, rounded down.
+fn rfc3339_seconds(ns: i64) -> String {
+    rfc3339(ns.div_euclid(SECOND) * SECOND).replace(".000000000", "")
+}
+
+/// As Go prints a time: `2026-02-24 15:46:29.5 +0000 UTC`.
+fn go_time(ns: i64) -> String {
+    let text = rfc3339(ns).replace('T', " ").replace('Z', "");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} +0000 UTC")
 }
 
 fn size(entry: &proto::Entry) -> usize {

@@ -331,3 +331,41 @@ fn other_paths_and_methods() {
         assert_eq!(answer.split(' ').nth(1), Some(status), "{line}");
     }
 }
+
+/// As `errorForFailedEntries` of Loki writes it: the first ten by name, the last one's status.
+#[test]
+fn a_refusal_of_many_names_the_first_ten() {
+    let sink = sink(Limits::stock());
+    let now = now_ns() / SECOND * SECOND;
+    let mut entries = vec![entry(now, "newest")];
+    entries.extend((0..12).map(|n| entry(now - 7200 * SECOND + n * 500_000_000, "behind")));
+    let (status, text) = push(&sink, vec![stream(r#"{a="1"}"#, entries)]);
+    assert_eq!(status, 400);
+    assert_eq!(text.matches("entry with timestamp ").count(), 10);
+    assert!(text.contains(".5 +0000 UTC ignored, reason: 'entry too far behind, entry timestamp is: "), "{text}");
+    assert!(text.ends_with(",\nuser 'fake', total ignored: 12 out of 13 for stream: {a=\"1\"}"), "{text}");
+}
+
+#[test]
+fn a_judge_answers_as_the_receiver_does() {
+    let mut judge = Judge::new(LokiOptions { limits: Limits::stock(), ..LokiOptions::default() });
+    let body = |ns: i64| request(vec![stream(r#"{a="1"}"#, vec![entry(ns, "x")])]);
+    let wall = 1_700_000_000 * SECOND;
+    assert_eq!(judge.push("t", &body(wall), wall, Duration::ZERO), (204, String::new()));
+    assert_eq!(judge.push("t", &body(wall - 8 * 24 * 3600 * SECOND), wall, Duration::ZERO).0, 400);
+    judge.limits().age_max = None;
+    judge.limits().behind_max = None;
+    assert_eq!(judge.push("t", &body(wall - 8 * 24 * 3600 * SECOND), wall, Duration::ZERO).0, 204);
+    assert_eq!((judge.counters().entries, judge.entries().len()), (2, 2));
+}
+
+#[test]
+fn a_blocked_tenant_gets_a_2xx_that_stores_nothing() {
+    let sink = LokiSink::start(LokiOptions { auth: true, ..LokiOptions::default() }).unwrap();
+    let body = request(vec![stream(r#"{a="1"}"#, vec![entry(1, "x")])]);
+    let push = |tenant: &str| send(sink.addr(), &format!("{PROTOBUF}X-Scope-OrgID: {tenant}\r\n"), &body).0;
+    sink.block("a", true);
+    assert_eq!((push("a"), push("b"), sink.counters().entries), (260, 204, 1));
+    sink.block("a", false);
+    assert_eq!((push("a"), sink.counters().entries), (204, 2));
+}

@@ -1,8 +1,10 @@
 //! Every way to write objects is read, every fault is told with its place, all at once.
 
+use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 
 use super::*;
+use crate::cli::diff;
 
 /// The manifest of one text, as of a file of that name.
 fn read(name: &str, content: &str) -> Manifest {
@@ -99,4 +101,55 @@ fn directories_are_read_to_the_bottom_and_secrets_from_files() {
     assert!(manifest.complaints[0].ends_with("missing.key: no such file or directory"), "{:?}", manifest.complaints);
     let empty = tempfile::tempdir().unwrap();
     assert!(Manifest::read(&[empty.path().to_owned()]).complaints[0].contains("has no *.yaml"));
+}
+
+/// Texts that YAML could take for something else, and any others.
+fn text() -> impl Strategy<Value = String> {
+    let odd =
+        ["", "no", "~", "1e3", "0x1F", "---", "- a", "a: b", "# c", " x ", "|\n y", "-----BEGIN X-----\nAA==\n", "'"];
+    prop_oneof![proptest::sample::select(odd.map(str::to_owned).to_vec()), any::<String>(), "[ -~\n]{0,40}"]
+}
+
+proptest! {
+    /// Whatever an object holds, what `export` writes is what `apply` reads.
+    #[test]
+    fn exported_documents_are_read_as_they_were(
+        objects in vec((text(), text(), any::<bool>(), vec(text(), 0..3)), 1..4)
+    ) {
+        let objects: Vec<Value> = objects
+            .into_iter()
+            .enumerate()
+            .map(|(number, (a, b, flag, list))| {
+                json!({"kind": "target", "name": format!("t{number}"), "url": a, "enabled": flag,
+                    "basicAuth": {"username": b}, "sources": list})
+            })
+            .collect();
+        let yaml = objects.iter().map(diff::document).collect::<Vec<_>>().join("---\n");
+        let manifest = read("x.yaml", &yaml);
+        prop_assert_eq!(&manifest.complaints, &Vec::<String>::new(), "{}", yaml);
+        let back: Vec<Value> = manifest
+            .documents
+            .into_iter()
+            .map(|document| {
+                let mut fields = document.fields;
+                fields.insert("kind".to_owned(), json!(document.kind.singular()));
+                Value::Object(fields)
+            })
+            .collect();
+        prop_assert_eq!(back, objects);
+    }
+
+    /// Garbage is complained of, with a line that exists, and nothing worse.
+    #[test]
+    fn garbage_is_complained_of(
+        content in "(---\n|kind: |name: |[{}\\[\\]:,'\"a-z0-9 \n-]){0,60}",
+        ending in "(json|yaml|toml|)",
+    ) {
+        let manifest = read(&format!("x.{ending}"), &content);
+        let lines = content.lines().count() + 1;
+        for complaint in &manifest.complaints {
+            let line = complaint.split(':').nth(1).and_then(|line| line.parse::<usize>().ok());
+            prop_assert!(line.is_some_and(|line| (1..=lines).contains(&line)), "{complaint}\n{content}");
+        }
+    }
 }

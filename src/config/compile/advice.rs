@@ -96,8 +96,8 @@ fn unfit(first: &X509Certificate<'_>) -> Vec<String> {
     let subject = first.subject();
     if first.is_ca() {
         out.push(format!(
-            "`certPem`: the first certificate ({subject}) is an authority's (CA:TRUE); many peers do not take that from \
-             a client"
+            "`certPem`: the first certificate ({subject}) is an authority's (CA:TRUE); many peers refuse that of a \
+             client"
         ));
     }
     let named = first.subject_alternative_name().ok().flatten().is_some_and(|names| {

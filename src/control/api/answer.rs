@@ -88,6 +88,20 @@ pub fn error_about(status: StatusCode, code: u8, message: &str, details: Vec<Val
     response
 }
 
+/// An answer as it is, or, should the router have refused a request in words of its own, in the shape of all errors.
+pub fn in_shape(response: Response) -> Response {
+    let status = response.status();
+    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if ours || status.is_success() {
+        return response;
+    }
+    let (code, message) = match status.as_u16() {
+        500.. => (13, "the request could not be handled"),
+        _ => (3, "the path or the request is malformed"),
+    };
+    error(status, code, message)
+}
+
 /// 200 with a JSON body.
 pub fn ok(body: &Value) -> Response {
     with_status(StatusCode::OK, body)

@@ -277,6 +277,7 @@ mod tests {
                 min_level: Level::Trace,
                 output: Output::Line,
                 queue_bytes: limits::QUEUE_BYTES,
+                max_age: None,
             }));
         }
         plan

@@ -333,3 +333,6 @@ impl Service<Request<Incoming>> for Attended {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,5 +162,7 @@ fn target(name: &str, enabled: bool, report: &TargetReport) -> Value {
         "failedTries": report.failed_tries,
         "resent": report.resent,
         "sentBytes": report.sent_bytes,
+        "replayed": report.replayed,
+        "failing": report.failing,
     })
 }

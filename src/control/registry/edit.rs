@@ -27,23 +27,6 @@ pub(super) struct Draft {
     pub refusals: Vec<Refusal>,
 }
 
-impl Draft {
-    /// A certificate that has ended is not taken anew; one that ended in its place stays as it is.
-    fn refuse_expired(&mut self, known: &Known) {
-        let cert_pem = |document: &Document| {
-            let bundle = document.kind() == Kind::TlsBundle;
-            let text = document.fields().get("certPem").filter(|_| bundle)?.as_str()?;
-            Some(text.to_owned())
-        };
-        let new = self.write.value.as_ref().and_then(|(_, document)| cert_pem(document));
-        let old = known.snapshot.find(self.write.kind, &self.write.name).and_then(|object| cert_pem(&object.document));
-        let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).map_or(Nanos(0), Nanos);
-        if let Some(text) = new.filter(|new| old.as_ref() != Some(new)).and_then(|pem| advice::expired(&pem, now)) {
-            self.refusals.push(Refusal::new("certPem", text));
-        }
-    }
-}
-
 /// One of the things a client can ask for.
 #[derive(Clone, Debug)]
 pub enum Edit {
@@ -123,21 +106,16 @@ impl Edit {
                     return new_object(reading).map(Some);
                 }
                 let object = known.find_to_change(*kind, &name, &IfMatch::Whatever)?;
-                Ok(update(&object, reading))
+                Ok(update(known, &object, reading))
             }
             Self::Replace { kind, name, body, if_match } => {
                 let object = known.find_to_change(*kind, name, if_match)?;
-                Ok(update(&object, Document::read_named(*kind, body, name)))
+                Ok(update(known, &object, Document::read_named(*kind, body, name)))
             }
             Self::Patch { kind, name, patch, if_match } => {
                 let object = known.find_to_change(*kind, name, if_match)?;
-                if known.snapshot.sealed.contains(&(*kind, name.clone())) {
-                    let kind = kind.singular();
-                    let text = format!("{kind} '{name}' has a secret that this node cannot open");
-                    return Err(Fault::new(FaultKind::Conflict, "", text)
-                        .way_out("give this node the cluster key, or replace the object as a whole"));
-                }
-                Ok(update(&object, object.document.merge(patch)))
+                known.check_open(*kind, name)?;
+                Ok(update(known, &object, object.document.merge(patch)))
             }
             Self::Delete { kind, name, if_match } => {
                 let object = known.find_to_change(*kind, name, if_match)?;
@@ -155,8 +133,7 @@ pub(super) fn drafts(edits: &[Edit], known: &Known) -> Result<Vec<Draft>, Fault>
     let mut faults: Vec<Fault> = Vec::new();
     for edit in edits {
         match edit.draft(known) {
-            Ok(Some(mut draft)) => {
-                draft.refuse_expired(known);
+            Ok(Some(draft)) => {
                 let same = |other: &Draft| other.write.kind == draft.write.kind && other.write.name == draft.write.name;
                 if drafts.iter().any(same) {
                     let text = format!("{} '{}' is given twice", draft.write.kind.singular(), draft.write.name);
@@ -203,7 +180,8 @@ pub(super) fn back_to(then: &Snapshot, known: &Known) -> Vec<Draft> {
     drafts
 }
 
-pub(super) fn new_object(reading: Reading) -> Result<Draft, Fault> {
+pub(super) fn new_object(mut reading: Reading) -> Result<Draft, Fault> {
+    refuse_expired(&mut reading, None);
     let id = getrandom::u64()
         .map_err(|error| Fault::new(FaultKind::Unavailable, "", format!("no random numbers: {error}")))?;
     let (kind, name) = (reading.document.kind(), reading.document.name().to_owned());
@@ -211,9 +189,13 @@ pub(super) fn new_object(reading: Reading) -> Result<Draft, Fault> {
     Ok(Draft { write, refusals: reading.refusals })
 }
 
-/// `None` when the object is so already.
-pub(super) fn update(object: &Object, reading: Reading) -> Option<Draft> {
-    let unchanged = object.document == reading.document && object.refusals.is_empty() && reading.refusals.is_empty();
+/// `None` when the object is so already, and its secrets are sealed with the key that seals now.
+pub(super) fn update(known: &Known, object: &Object, mut reading: Reading) -> Option<Draft> {
+    refuse_expired(&mut reading, Some(&object.document));
+    let unchanged = object.document == reading.document
+        && object.refusals.is_empty()
+        && reading.refusals.is_empty()
+        && !known.snapshot.outdated.contains(&(object.kind(), object.name().to_owned()));
     let write = Write {
         kind: object.kind(),
         name: object.name().to_owned(),
@@ -221,6 +203,16 @@ pub(super) fn update(object: &Object, reading: Reading) -> Option<Draft> {
         value: Some((object.id, reading.document)),
     };
     (!unchanged).then_some(Draft { write, refusals: reading.refusals })
+}
+
+/// A certificate that has ended is not taken anew; one that ended in its place stays as it is.
+fn refuse_expired(reading: &mut Reading, old: Option<&Document>) {
+    let pem = |document: &Document| document.fields().get("certPem").and_then(Value::as_str).map(str::to_owned);
+    let new = pem(&reading.document).filter(|new| old.and_then(pem).as_ref() != Some(new));
+    let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).map_or(Nanos(0), Nanos);
+    if let Some(text) = new.and_then(|pem| advice::expired(&pem, now)) {
+        reading.refusals.push(Refusal::new("certPem", text));
+    }
 }
 
 fn name_in(kind: Kind, body: &Value) -> String {

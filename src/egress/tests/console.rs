@@ -42,7 +42,7 @@ impl Bench {
         let board = Arc::new(Board::default());
         let (queue, loads) = mpsc::unbounded_channel();
         let (plan, plans) = watch::channel(Arc::new(target(1, TargetKind::Console(ConsolePlan))));
-        let report = Reporter::new(Arc::clone(&board), ObjectId(1), "console");
+        let report = Reporter::new(Arc::clone(&board), ObjectId(1), "console", None);
         let task = Some(Task::new(loads, plans, report));
         Self { lane, port, woken, board, queue, halted: Halted::default(), _plan: plan, task }
     }

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use corelane_perf::loki::{Limits, LokiOptions, LokiSink};
 use tokio::net::TcpListener;
 
 use super::{http_peer::*, *};
-use crate::orders::Refusal;
+use crate::{
+    batch::{Item, LokiBatch, Open},
+    model::{Nanos, Position},
+    orders::Part,
+    stats::Totals,
+};
 
 #[tokio::test]
 async fn batches_arrive_in_order_on_one_connection() {
@@ -14,17 +20,20 @@ async fn batches_arrive_in_order_on_one_connection() {
     plan.tenant = Some("of-target".to_owned());
     let mut rig = Rig::with(vec![target(1, TargetKind::Loki(plan))]);
     rig.send(1, "a");
-    rig.send_batch(1, "b", 3, Some("of-batch"));
+    rig.send(1, "b");
     rig.send(1, "c");
     rig.expect_acked(0..3).await;
     assert_eq!(peer.bodies(), ["a", "b", "c"]);
     assert_eq!(peer.connections(), 1);
+    rig.send_batch(1, "d", 1, Some("of-batch"));
+    rig.expect_acked([3]).await;
+    assert_eq!(peer.connections(), 2, "each tenant has its own");
     assert!(peer.head(0).starts_with("post /loki/api/v1/push http/1.1\r\n"), "{}", peer.head(0));
     assert!(peer.head(0).contains("x-scope-orgid: of-target"));
-    assert!(peer.head(1).contains("x-scope-orgid: of-batch"));
+    assert!(peer.head(3).contains("x-scope-orgid: of-batch"));
     let report = rig.report(1);
-    assert_eq!((report.state, report.acked, report.failed_tries, report.resent), (TargetState::Up, 3, 0, 0));
-    assert_eq!((report.sent_bytes, report.name.as_str()), (3, "target-1"));
+    assert_eq!((report.state, report.acked, report.failed_tries, report.resent), (TargetState::Up, 4, 0, 0));
+    assert_eq!((report.sent_bytes, report.name.as_str()), (4, "target-1"));
     assert!(report.last_acked.is_some());
 }
 
@@ -152,42 +161,6 @@ async fn held_by(script: [Reply; 3]) {
 }
 
 #[tokio::test]
-async fn what_loki_will_never_take_is_refused_and_counted() {
-    let words = "user 'fake', total ignored: 2 out of 9 for stream: {a=\"b\"}";
-    let peer = HttpPeer::start([Reply::Status(400, "", words), Reply::Status(422, "", "nothing")]).await;
-    let mut rig = Rig::with(vec![loki(1, peer.port)]);
-    rig.send_batch(1, "a", 10, None);
-    rig.send_batch(1, "b", 7, None);
-    rig.send_batch(1, "c", 5, Some("no\ntenant"));
-    rig.send(1, "d");
-    let mut refusals = Vec::new();
-    for _ in 0..3 {
-        match rig.verdict().await.outcome {
-            Outcome::Refused(Refusal { entries, reason }) => refusals.push((entries, reason)),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(refusals[0], (2, format!("HTTP 400: {words}")));
-    assert_eq!(refusals[1], (7, "HTTP 422: nothing".to_owned()));
-    assert_eq!(refusals[2].0, 5);
-    rig.expect_acked([3]).await;
-    let report = rig.report(1);
-    assert_eq!((report.state, report.acked, report.failed_tries), (TargetState::Up, 1, 0));
-}
-
-#[tokio::test]
-async fn an_endless_answer_is_cut_and_the_next_push_goes_on() {
-    let long: &'static str = "x".repeat(100_000).leak();
-    let peer = HttpPeer::start([Reply::Status(400, "", long)]).await;
-    let mut rig = Rig::with(vec![loki(1, peer.port)]);
-    rig.send(1, "a");
-    rig.send(1, "b");
-    let Outcome::Refused(refusal) = rig.verdict().await.outcome else { panic!("400 is a refusal") };
-    assert!(refusal.reason.len() < 400, "{}", refusal.reason.len());
-    rig.expect_acked([1]).await;
-}
-
-#[tokio::test]
 async fn one_dead_target_does_not_delay_another() {
     let dead = HttpPeer::start([Reply::Hang]).await;
     let alive = HttpPeer::start([]).await;
@@ -197,4 +170,92 @@ async fn one_dead_target_does_not_delay_another() {
     let flowing: Vec<u64> = (0..10).map(|_| rig.send(2, "y")).collect();
     rig.expect_acked(flowing).await;
     assert_eq!(rig.open, stuck.into_iter().collect());
+}
+
+/// A batch of one stream as a lane seals it, one part.
+fn sealed(rig: &Rig, lines: &[(i64, &str)]) -> Batch {
+    let mut open = Open::Loki(LokiBatch::new(None));
+    for (time, line) in lines {
+        open.append(&Item {
+            stream: 1,
+            part: 0,
+            labels: "{app=\"a\"}",
+            level: Level::Info,
+            time: Nanos(*time),
+            line: line.as_bytes(),
+            metadata: &[],
+            source: "",
+            app: &[],
+            procid: &[],
+        });
+    }
+    let sealed = open.seal();
+    let counts = Totals { read: u64::from(sealed.entries), ..Totals::default() };
+    let part = Part { reader: 1, source: ObjectId(1), end: Position::file(0), counts };
+    Batch {
+        raw_bytes: sealed.raw_bytes,
+        entries: sealed.entries,
+        streams: sealed.streams,
+        parts: vec![part],
+        ..batch(rig.sent, Wire::Loki, sealed.body)
+    }
+}
+
+fn now() -> i64 {
+    super::super::report::wall().0
+}
+
+#[tokio::test]
+async fn what_loki_will_never_take_lies_in_quarantine_and_is_counted() {
+    let loki = LokiSink::start(LokiOptions { limits: Limits::stock(), ..LokiOptions::default() }).expect("a receiver");
+    let mut rig = Rig::with(vec![self::loki(1, loki.addr().port())]);
+    let now = now();
+    let first = sealed(&rig, &[(now, "newest")]);
+    rig.submit(1, first);
+    rig.expect_acked([0]).await;
+    let second = sealed(&rig, &[(now - 7_200_000_000_000, "behind"), (now + 1, "good")]);
+    rig.submit(1, second);
+    let Outcome::Short(shortfall) = rig.verdict().await.outcome else { panic!("one line is refused") };
+    assert_eq!((shortfall.of(0).quarantined, shortfall.lines()), (1, 1));
+    let records = rig.quarantined(1);
+    assert_eq!(records.len(), 1);
+    assert_eq!((records[0].line.as_str(), records[0].time), ("behind", now - 7_200_000_000_000));
+    assert_eq!(records[0].labels, "{app=\"a\"}");
+    assert!(records[0].reason.contains("too far behind"), "{}", records[0].reason);
+    assert_eq!(loki.counters().entries, 2);
+    assert_eq!(rig.report(1).state, TargetState::Up);
+}
+
+#[tokio::test]
+async fn what_lies_in_quarantine_is_sent_again_when_marked() {
+    let loki = LokiSink::start(LokiOptions { limits: Limits::stock(), ..LokiOptions::default() }).expect("a receiver");
+    let mut rig = Rig::with(vec![self::loki(1, loki.addr().port())]);
+    let now = now();
+    let first = sealed(&rig, &[(now, "newest")]);
+    rig.submit(1, first);
+    rig.expect_acked([0]).await;
+    let second = sealed(&rig, &[(now - 7_200_000_000_000, "behind"), (now - 7_300_000_000_000, "too")]);
+    rig.submit(1, second);
+    rig.verdict().await;
+    assert_eq!(rig.quarantined(1).len(), 2);
+    loki.change_limits(|limits| limits.behind_max = None);
+    assert_eq!(quarantine::mark_for_replay(rig.state.path(), "target-1").expect("a quarantine").len(), 1);
+    rig.until(1, |report| report.replayed == 2).await;
+    let mut lines: Vec<String> = loki.entries().into_iter().map(|entry| entry.line).collect();
+    lines.sort();
+    assert_eq!(lines, ["behind", "newest", "too"]);
+    while !rig.quarantined(1).is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_refused_tenant_does_not_delay_another() {
+    let dead = HttpPeer::start([Reply::Hang]).await;
+    let mut rig = Rig::with(vec![loki(1, dead.port)]);
+    rig.send_batch(1, "stuck", 1, Some("a"));
+    dead.until_pushed(1).await;
+    let flowing: Vec<u64> = (0..10).map(|_| rig.send_batch(1, "y", 1, Some("b"))).collect();
+    rig.expect_acked(flowing).await;
+    assert_eq!(rig.open.len(), 1);
 }

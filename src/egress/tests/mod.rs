@@ -22,11 +22,18 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::Notify, time::timeout};
 
-use super::{Egress, start};
+use super::{
+    Egress,
+    quarantine::{self, Record},
+    start,
+};
 use crate::{
     model::{Level, ObjectId},
     orders::{Batch, EgressOrder, LanePort, Outcome, Port, Verdict, Wire, handoff},
-    plan::{Framing, LokiPlan, Output, Plan, Protocol, Route, SyslogPlan, TargetKind, TargetPlan, TlsBundle},
+    plan::{
+        Framing, LokiLimits, LokiPlan, Output, Plan, Protocol, Route, SyslogPlan, TargetKind, TargetPlan, TlsBundle,
+        TooOld,
+    },
     ring::Waker,
     stats::{Board, TargetReport, TargetState},
 };
@@ -46,6 +53,8 @@ struct Rig {
     open: HashSet<u64>,
     /// What each target of the newest plan understands, as the lane would know it.
     wires: HashMap<ObjectId, Wire>,
+    /// Where quarantines lie.
+    state: tempfile::TempDir,
 }
 
 impl Rig {
@@ -54,8 +63,10 @@ impl Rig {
         let bell = Arc::clone(&woken);
         let (lane, port) = handoff(Waker::new(move || bell.notify_one()));
         let board = Arc::new(Board::default());
-        let egress = start(vec![port], Arc::clone(&board)).expect("an egress thread");
-        Self { lane, egress, board, woken, sent: 0, revision: 0, open: HashSet::new(), wires: HashMap::new() }
+        let state = tempfile::tempdir().expect("a directory");
+        let egress = start(vec![port], Arc::clone(&board), state.path().to_owned()).expect("an egress thread");
+        let (open, wires) = (HashSet::new(), HashMap::new());
+        Self { lane, egress, board, woken, sent: 0, revision: 0, open, wires, state }
     }
 
     fn with(targets: Vec<TargetPlan>) -> Self {
@@ -136,6 +147,17 @@ impl Rig {
         }
     }
 
+    /// The lines in a target's quarantine.
+    fn quarantined(&self, target: u64) -> Vec<Record> {
+        let directory = self.state.path().join(quarantine::DIRECTORY).join(format!("target-{target}"));
+        let mut records = Vec::new();
+        for file in quarantine::files(&directory).expect("a directory") {
+            let torn = quarantine::read(&file.path, |record, _| records.push(record)).expect("a file");
+            assert_eq!(torn, 0);
+        }
+        records
+    }
+
     async fn until_failing(&self, target: u64) -> String {
         let report = self.until(target, |report| report.state == TargetState::Failing).await;
         report.reason.unwrap_or_default()
@@ -144,7 +166,7 @@ impl Rig {
 
 /// A batch of one entry.
 fn batch(id: u64, wire: Wire, body: Bytes) -> Batch {
-    Batch { id, raw_bytes: body.len(), body, wire, entries: 1, tenant: None, parts: Vec::new() }
+    Batch { id, raw_bytes: body.len(), body, wire, entries: 1, tenant: None, parts: Vec::new(), streams: Vec::new() }
 }
 
 fn target(id: u64, kind: TargetKind) -> TargetPlan {
@@ -157,6 +179,7 @@ fn target(id: u64, kind: TargetKind) -> TargetPlan {
         min_level: Level::Trace,
         output: Output::Line,
         queue_bytes: crate::limits::QUEUE_BYTES,
+        max_age: None,
     }
 }
 
@@ -172,6 +195,8 @@ fn loki_plan(port: u16) -> LokiPlan {
         tenant: None,
         headers: Vec::new(),
         timeout: Duration::from_secs(30),
+        too_old: TooOld::default(),
+        limits: LokiLimits::default(),
     }
 }
 

@@ -207,7 +207,8 @@ async fn two_lanes_share_a_target_and_each_gets_its_own_verdicts() {
         (handoff(Waker::new(move || bell.notify_one())), woken)
     });
     let [((mut first, port_a), woken_a), ((mut second, port_b), woken_b)] = ends;
-    let egress = start(vec![port_a, port_b], Arc::new(Board::default())).expect("an egress thread");
+    let egress =
+        start(vec![port_a, port_b], Arc::new(Board::default()), std::env::temp_dir()).expect("an egress thread");
     let mut plan = Plan::empty("test", "node");
     plan.targets = vec![Arc::new(loki(1, peer.port))];
     egress.order(EgressOrder::Plan(Arc::new(plan)));

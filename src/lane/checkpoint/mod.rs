@@ -15,7 +15,7 @@ mod lanes;
 pub mod slot;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -59,6 +59,8 @@ pub struct Checkpoint {
     /// Synced generations begun, and the newest of them that is on disk.
     begun: u64,
     synced: u64,
+    /// Readers that no synced generation knew when this process began.
+    young: HashSet<ReaderKey>,
     /// Since when changes could not be written.
     failing_since: Option<Duration>,
     /// Why the last write failed, until it succeeds.
@@ -89,6 +91,7 @@ impl Checkpoint {
             second: false,
             begun: 0,
             synced: 0,
+            young: HashSet::new(),
             failing_since: None,
             trouble: None,
         };
@@ -99,8 +102,16 @@ impl Checkpoint {
         let own = [checkpoint.path("a"), checkpoint.path("b")];
         let generations = own.each_ref().map(|path| Generation::read(ring, path));
         checkpoint.second = generations[0].newest >= generations[1].newest;
-        for generation in Generation::to_adopt(generations) {
-            generation.slots.into_iter().for_each(|slot| checkpoint.adopt(slot));
+        let generations = Generation::to_adopt(generations);
+        if let [whole] = generations.as_slice() {
+            checkpoint.leave_out_forgotten(whole);
+        }
+        checkpoint.young = checkpoint.slots().map(|slot| slot.key.reader).collect();
+        for generation in generations {
+            for slot in generation.slots {
+                checkpoint.young.remove(&slot.key.reader);
+                checkpoint.adopt(slot);
+            }
         }
         // There only if giving the records to their lanes was cut short.
         let all = Generation::read(ring, &lanes::all_path(directory)).slots;
@@ -121,6 +132,12 @@ impl Checkpoint {
     /// Whether anything is known of a reader.
     pub fn knows(&self, reader: &ReaderKey) -> bool {
         self.slots().any(|slot| slot.key.reader == *reader)
+    }
+
+    /// Whether some records of a reader may be missing: it was new when the machine went off, and of what was written
+    /// last each may be on the disk or not.
+    pub fn may_know_half(&self, reader: &ReaderKey) -> bool {
+        self.young.contains(reader)
     }
 
     /// Whether a source ever had a flow to a target.
@@ -177,6 +194,21 @@ impl Checkpoint {
         self.move_to(known, new);
     }
 
+    /// A reader is known by an older key as well: its renaming was written by half when the process died. Of each of
+    /// its records the newest stays.
+    pub fn unite(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
+        let is_it = |slot: &&Slot| slot.key.reader == old && slot.key.source == source;
+        let known: Vec<Slot> = self.slots().filter(is_it).cloned().collect();
+        for slot in known {
+            self.forget(&slot.key);
+            let key = Key { reader: new, ..slot.key };
+            let other = self.index.get(&key).and_then(|at| self.slots[*at].as_ref());
+            if other.is_none_or(|other| other.content == Content::Gone || other.sequence < slot.sequence) {
+                self.put(key, slot.content);
+            }
+        }
+    }
+
     fn move_to(&mut self, known: Vec<Slot>, new: ReaderKey) {
         for slot in known {
             self.forget(&slot.key);
@@ -221,6 +253,7 @@ impl Checkpoint {
             Ok(_) => {
                 self.second = !self.second;
                 self.synced = self.begun;
+                self.young.clear();
                 self.bury();
             }
             Err(error) => {
@@ -294,6 +327,21 @@ impl Checkpoint {
         self.gone = (0..self.slots.len()).filter(|at| gone(&self.slots[*at])).map(|at| (at, false)).collect();
     }
 
+    /// The live file is not synced: a power loss may bring back a record that was forgotten long ago. What a whole
+    /// generation does not know although it is as young was forgotten.
+    fn leave_out_forgotten(&mut self, whole: &Generation) {
+        let known: HashSet<&Key> = whole.slots.iter().map(|slot| &slot.key).collect();
+        for at in 0..self.slots.len() {
+            let is_forgotten = |slot: &mut Slot| slot.sequence <= whole.newest && !known.contains(&slot.key);
+            if let Some(slot) = self.slots[at].take_if(is_forgotten) {
+                self.index.remove(&slot.key);
+                self.gone.retain(|(gone, _)| *gone != at);
+                self.free.push(at);
+                self.mark(at);
+            }
+        }
+    }
+
     /// Takes a record of another file if it is newer than what is known. It stays as old as it is: a lane that holds a
     /// copy must not outbid the one that goes on with it.
     fn adopt(&mut self, slot: Slot) {
@@ -318,7 +366,8 @@ impl Checkpoint {
     }
 
     fn begin_sync<R: Ring>(&mut self, ring: &mut R) {
-        let data: Vec<u8> = self.slots().flat_map(Slot::encode).collect();
+        // With tombstones: so the youngest record in it tells how young the whole of it is.
+        let data: Vec<u8> = self.slots.iter().flatten().flat_map(Slot::encode).collect();
         let path = self.path(if self.second { "b" } else { "a" });
         if ring.submit(Op::Persist { token: PERSIST_TOKEN, path, data }).is_ok() {
             self.syncing = true;
@@ -340,9 +389,10 @@ struct Generation {
 impl Generation {
     fn read<R: Ring>(ring: &mut R, path: &Path) -> Self {
         let content = read_patiently(ring, path, STATE_BYTES_MAX);
-        let slots: Vec<Slot> = content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).collect();
+        let mut slots: Vec<Slot> = content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).collect();
         let newest = slots.iter().map(|slot| slot.sequence).max().unwrap_or_default();
         let whole = slots.len() * SLOT_BYTES == content.len();
+        slots.retain(|slot| slot.content != Content::Gone);
         Self { slots, newest, whole }
     }
 

@@ -4,13 +4,12 @@
 //!   0 magic u32   4 version u16   6 kind u8   7 reader kind u8   8 sequence u64
 //!  16 reader key: device, inode, generation u64, head bytes u32 (+4), head hash u64   |   directory u64
 //!  56 source u64   64 target u64
-//!  72 flow: position kind u8 (+7), position 120 B | totals 10 × u64 | newest time i64 |
-//!           lines dropped for later reasons
+//!  72 flow: position kind u8 (+7), position 120 B | totals 7 × u64, dropped by reason 12 × u64 | newest time i64
 //!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64,
 //!           lines lost unseen u64, size without a name u64
 //! 508 crc32 of all before
 //! ```
-//! Little endian. A slot that does not check is as if it were not there.
+//! Little endian. A slot that does not check is as if it were not there. Version 1 had room for three reasons to drop.
 
 use crate::{
     limits::{SLOT_BYTES, TIME_MARKS_MAX},
@@ -19,20 +18,27 @@ use crate::{
 };
 
 const MAGIC: u32 = 0x4b50_4c43; // "CLPK"
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const CRC_AT: usize = SLOT_BYTES - 4;
 const BODY_AT: usize = 72;
 const TOTALS_AT: usize = BODY_AT + 8 + 120;
-/// Reasons to drop a line that stand among the totals; those that came later stand behind the rest.
-const FIRST_REASONS: usize = 3;
-const NEWEST_AT: usize = TOTALS_AT + 7 * 8 + FIRST_REASONS * 8;
-const LATER_REASONS_AT: usize = NEWEST_AT + 8;
+/// Reasons to drop a slot has room for; those there are not yet are 0.
+const REASONS_MAX: usize = 12;
+const NEWEST_AT: usize = newest_at(REASONS_MAX);
+/// Of version 1, which had so many.
+const REASONS_V1: usize = 3;
 const MARKED_AT: usize = BODY_AT + 8 + TIME_MARKS_MAX * 16;
 
 const _: () = {
-    assert!(LATER_REASONS_AT + (DropReason::COUNT - FIRST_REASONS) * 8 <= CRC_AT);
+    assert!(NEWEST_AT + 8 <= CRC_AT);
+    assert!(DropReason::COUNT <= REASONS_MAX);
     assert!(MARKED_AT + 3 * 8 <= CRC_AT);
 };
+
+/// Where the time of the newest line stands behind so many reasons.
+const fn newest_at(reasons: usize) -> usize {
+    TOTALS_AT + (7 + reasons) * 8
+}
 
 /// Whose record it is. Reader records have target 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +114,6 @@ impl Slot {
                 }
                 at.at = NEWEST_AT;
                 at.u64(newest.0 as u64);
-                totals.dropped[FIRST_REASONS..].iter().for_each(|dropped| at.u64(*dropped));
             }
             Content::Reader { marks, marked, unattributed, size } => {
                 let marks = &marks[..marks.len().min(TIME_MARKS_MAX)];
@@ -131,9 +136,14 @@ impl Slot {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; SLOT_BYTES] = bytes.try_into().ok()?;
         let mut from = Reader { bytes, at: 0 };
-        if from.take::<4>()? != MAGIC.to_le_bytes() || from.take::<2>()? != VERSION.to_le_bytes() {
+        if from.take::<4>()? != MAGIC.to_le_bytes() {
             return None;
         }
+        let reasons = match u16::from_le_bytes(from.take::<2>()?) {
+            1 => REASONS_V1,
+            VERSION => REASONS_MAX,
+            _ => return None,
+        };
         if bytes[CRC_AT..] != crc32fast::hash(&bytes[..CRC_AT]).to_le_bytes() {
             return None;
         }
@@ -156,13 +166,9 @@ impl Slot {
             0 => {
                 let position = take_position(&mut from)?;
                 from.at = TOTALS_AT;
-                let mut totals = take_totals(&mut from)?;
-                from.at = NEWEST_AT;
-                let newest = Nanos(from.u64()? as i64);
-                for dropped in &mut totals.dropped[FIRST_REASONS..] {
-                    *dropped = from.u64()?;
-                }
-                Content::Flow { position, totals, newest }
+                let totals = take_totals(&mut from, reasons)?;
+                from.at = newest_at(reasons);
+                Content::Flow { position, totals, newest: Nanos(from.u64()? as i64) }
             }
             1 => {
                 let count = usize::try_from(from.u64()?).ok().filter(|count| *count <= TIME_MARKS_MAX)?;
@@ -180,12 +186,13 @@ impl Slot {
 
 fn totals_values(totals: &Totals) -> impl Iterator<Item = u64> {
     let Totals { read, read_bytes, filtered, delivered, refused, quarantined, dropped, unparsed } = *totals;
-    // The order is that of the decoder below; what came later stands behind the rest, where older records have 0.
-    let dropped: [u64; FIRST_REASONS] = std::array::from_fn(|reason| dropped[reason]);
-    [read, read_bytes, filtered, delivered, refused, quarantined].into_iter().chain(dropped).chain([unparsed])
+    let spare = [0; REASONS_MAX - DropReason::COUNT];
+    // The order of the decoder below; new fields go to the end with a new version.
+    let first = [read, read_bytes, filtered, delivered, refused, quarantined];
+    first.into_iter().chain(dropped).chain(spare).chain([unparsed])
 }
 
-fn take_totals(from: &mut Reader<'_>) -> Option<Totals> {
+fn take_totals(from: &mut Reader<'_>, reasons: usize) -> Option<Totals> {
     let mut totals = Totals {
         read: from.u64()?,
         read_bytes: from.u64()?,
@@ -195,8 +202,11 @@ fn take_totals(from: &mut Reader<'_>) -> Option<Totals> {
         quarantined: from.u64()?,
         ..Totals::default()
     };
-    for dropped in &mut totals.dropped[..FIRST_REASONS] {
-        *dropped = from.u64()?;
+    for reason in 0..reasons {
+        let count = from.u64()?;
+        if let Some(dropped) = totals.dropped.get_mut(reason) {
+            *dropped = count;
+        }
     }
     totals.unparsed = from.u64()?;
     Some(totals)
@@ -291,12 +301,19 @@ mod tests {
         let totals = Totals { read: 9, unparsed: 0x55, ..Totals::default() };
         let content = Content::Flow { position: Position::file(0x1122), totals, newest: Nanos(-1) };
         let bytes = Slot { sequence: 5, key: file_key(), content }.encode();
-        assert_eq!(&bytes[..24], b"CLPK\x01\0\0\0\x05\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0");
+        assert_eq!(&bytes[..24], b"CLPK\x02\0\0\0\x05\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0");
         assert_eq!(bytes[56], 7);
         assert_eq!(bytes[64], 8);
         assert_eq!(&bytes[80..82], [0x22, 0x11]);
         assert_eq!(bytes[200], 9);
-        assert_eq!(bytes[272], 0x55);
+        assert_eq!(bytes[344], 0x55);
+        // Version 1 had room for three reasons to drop.
+        let mut old = bytes;
+        old.copy_within(344..360, 272);
+        old[4] = 1;
+        let crc = crc32fast::hash(&old[..CRC_AT]);
+        old[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Slot::decode(&old), Slot::decode(&bytes));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod lanes;
 mod plain;
 mod review;
 mod spool;
-mod world;
+pub(super) mod world;
 
 use std::time::Duration;
 

@@ -222,7 +222,8 @@ fn two_sources_on_one_file_keep_their_own_times() {
     assert_eq!(distinct.len(), 20, "each resent entry is identical to its first sending");
 }
 
-/// More open batches for one target than it may have in flight: each tenant has its own.
+/// More open batches for one target than it may have in flight: each tenant has its own, and those beyond the credits
+/// there are share one.
 #[test]
 fn a_target_of_many_tenants_never_gets_more_than_it_may_have_in_flight() {
     let mut world = World::new(111, &["a"]);
@@ -231,7 +232,7 @@ fn a_target_of_many_tenants_never_gets_more_than_it_may_have_in_flight() {
         let mut source = first.clone();
         source.id = world::id(&format!("s{number}"));
         source.name = format!("s{number}");
-        source.tenant = Some(format!("t{number}"));
+        source.tenant = crate::plan::Tenant::Is(format!("t{number}"));
         world.plan.sources.push(Arc::new(source));
     }
     world.mood("a", Mood::Down);
@@ -239,7 +240,7 @@ fn a_target_of_many_tenants_never_gets_more_than_it_may_have_in_flight() {
     append(&world, LOG, 0..1);
     world.turns(500);
     let waiting = world.peers.borrow().most_batches;
-    assert!(waiting <= limits::BATCHES_IN_FLIGHT_MAX, "{waiting} batches with one target");
+    assert!(waiting <= limits::OUTLETS_MAX, "{waiting} batches with one target");
     world.mood("a", Mood::Acks);
     world.until(LONG, |world| world.stored("a").len() == 2 * limits::BATCHES_IN_FLIGHT_MAX + 1 && world.is_quiet());
 }

@@ -18,8 +18,8 @@ use crate::{
     model::{Level, ObjectId},
     orders::{Batch, LaneOrder, Outcome, Port, Verdict},
     plan::{
-        FileInput, Format, Input, LokiPlan, MetadataField, Output, Plan, Route, SourcePlan, StartAt, TargetKind,
-        TargetPlan, source::PathGlob,
+        FileInput, Format, Input, LokiLimits, LokiPlan, MetadataField, Output, Plan, Route, SourcePlan, StartAt,
+        TargetKind, TargetPlan, Tenant, TooOld, source::PathGlob,
     },
     ring::sim::{Sim, SimWorld},
     stats::{Board, LaneReport, Totals},
@@ -328,7 +328,7 @@ pub fn source() -> SourcePlan {
         start_at: StartAt::Beginning,
         labels: Vec::new(),
         metadata: MetadataField::DEFAULT.to_vec(),
-        tenant: None,
+        tenant: Tenant::Target,
         rate_bytes: None,
     }
 }
@@ -349,10 +349,13 @@ pub fn target(name: &str) -> TargetPlan {
             tenant: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(1),
+            too_old: TooOld::default(),
+            limits: LokiLimits::default(),
         }),
         route: Route::All,
         min_level: Level::Trace,
         output: Output::Line,
         queue_bytes: limits::QUEUE_BYTES_MIN,
+        max_age: None,
     }
 }

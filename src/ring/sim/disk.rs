@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What a disk writes wholly or not at all.
-const SECTOR_BYTES: usize = 512;
+pub(super) const SECTOR_BYTES: usize = 512;
 const ROOT: u64 = 2;
 
 #[derive(Debug)]

@@ -28,6 +28,7 @@ use std::{
 
 use super::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Space, Waker, Watch, WatchKind};
 use crate::limits;
+use disk::SECTOR_BYTES;
 use world::{Due, Open, World};
 
 /// One simulated machine. Clones are the same machine.
@@ -366,7 +367,8 @@ impl Ring for Sim {
             _ => None,
         };
         if let Some(error) = error {
-            let written = chance.random.below(data.len() as u64) as usize;
+            // By whole sectors, as a power loss has it.
+            let written = chance.random.below(data.len() as u64) as usize / SECTOR_BYTES * SECTOR_BYTES;
             world.write(inode, offset, &data[..written]);
             return Err(io::Error::from_raw_os_error(error));
         }

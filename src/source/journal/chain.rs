@@ -5,12 +5,12 @@
 
 use super::{
     file::JournalFile,
-    span::{Io, Owner, Stop},
+    span::{Io, Owner, Span, Stop},
 };
 use crate::{
     limits::{JOURNAL_ARRAY_READ_BYTES, JOURNAL_CHAIN_MAX},
     ring::Ring,
-    wire::journal::{ALIGNMENT, ArrayHead, object::ARRAY_ITEMS_AT},
+    wire::journal::{ALIGNMENT, ArrayHead, Layout, object::ARRAY_ITEMS_AT},
 };
 
 /// One array of the chain.
@@ -104,15 +104,20 @@ impl JournalFile {
 
     /// The items from the next one on, as far as its array is in memory.
     pub fn items_ahead(&self) -> impl Iterator<Item = u64> {
-        let bytes = self.layout.array_item_bytes();
-        let link = self.chain.iter().rev().find(|link| link.first <= self.next);
-        let (at, left) = link.map_or((0, 0), |link| {
-            let index = self.next - link.first;
-            let at =
-                link.offset.saturating_add(ARRAY_ITEMS_AT as u64).saturating_add(index.saturating_mul(bytes as u64));
-            (at, link.capacity.saturating_sub(index).min(self.seen.saturating_sub(self.next)))
-        });
-        let items = self.array.rest(at).chunks_exact(bytes).take(usize::try_from(left).unwrap_or(usize::MAX));
-        items.map_while(|item| self.layout.offset(item))
+        let (items, bytes) = items_at(&self.chain, &self.array, self.layout, self.next);
+        let left = usize::try_from(self.seen.saturating_sub(self.next)).unwrap_or(usize::MAX);
+        items.chunks_exact(bytes).take(left).map_while(|item| self.layout.offset(item))
     }
+}
+
+/// The items from `ordinal` on, as far as its array is in memory, and the bytes of one.
+#[inline]
+pub(super) fn items_at<'a>(chain: &[Link], array: &'a Span, layout: Layout, ordinal: u64) -> (&'a [u8], usize) {
+    let bytes = layout.array_item_bytes();
+    let Some(link) = chain.iter().rev().find(|link| link.first <= ordinal) else { return (&[], bytes) };
+    let index = ordinal - link.first;
+    let at = link.offset.saturating_add(ARRAY_ITEMS_AT as u64).saturating_add(index.saturating_mul(bytes as u64));
+    let left = link.capacity.saturating_sub(index).saturating_mul(bytes as u64);
+    let items = array.rest(at);
+    (&items[..items.len().min(usize::try_from(left).unwrap_or(usize::MAX))], bytes)
 }

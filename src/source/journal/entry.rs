@@ -62,7 +62,7 @@ pub(super) struct Draft {
     plain: Vec<u8>,
     scratch: Vec<u8>,
     decompressor: Decompressor,
-    boot_id: [u8; 16],
+    boot_id: Option<[u8; 16]>,
     boot_id_hex: Vec<u8>,
     /// The message was cut at `JOURNAL_FIELD_BYTES_MAX`.
     pub cut: bool,
@@ -110,8 +110,8 @@ impl Draft {
 
     #[inline]
     fn set_boot(&mut self, boot_id: &[u8; 16]) {
-        if self.boot_id != *boot_id || self.boot_id_hex.is_empty() {
-            self.boot_id = *boot_id;
+        if self.boot_id != Some(*boot_id) {
+            self.boot_id = Some(*boot_id);
             self.boot_id_hex.clear();
             for byte in boot_id {
                 self.boot_id_hex.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
@@ -179,6 +179,9 @@ impl JournalFile {
         }
         let Some(Peeked { offset, head, .. }) = self.peeked() else { return Ok(0) };
         let (offset, count, boot_id) = (*offset, head.items(self.layout), head.boot_id);
+        if self.draft.item == 0 && self.index.is_some() && !self.is_as_listed(io, offset, count) {
+            return Err(Stop::Yield);
+        }
         let common = self.common_items(offset, count);
         if self.draft.item == 0 {
             self.draft.set_boot(&boot_id);
@@ -211,7 +214,7 @@ impl JournalFile {
 
     /// The bytes of some items of the entry at `offset`.
     #[inline]
-    fn items(&self, offset: u64, first: usize, items: usize) -> &[u8] {
+    pub fn items(&self, offset: u64, first: usize, items: usize) -> &[u8] {
         let bytes = self.layout.entry_item_bytes();
         self.window.slice(offset + (ENTRY_ITEMS_AT + first * bytes) as u64, items * bytes).unwrap_or_default()
     }
@@ -422,7 +425,7 @@ impl JournalFile {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn text(&self, field: Field) -> &[u8] {
         if self.draft.own & field.bit() == 0 {
             let known = self.draft.known & field.bit() != 0;
@@ -439,7 +442,7 @@ impl JournalFile {
     }
 
     /// The peeked entry as a record, once it is assembled. `None` when nothing is peeked.
-    #[inline]
+    #[inline(always)]
     pub fn record(&self, sources: SourceMask) -> Option<Record<'_>> {
         let peeked = self.peeked()?;
         let pid = match self.text(Field::Pid) {

@@ -7,9 +7,11 @@
 use std::path::PathBuf;
 
 use super::{
+    JournalCounts,
     cache::Cache,
     chain::{Item, Link},
     entry::Draft,
+    index::Index,
     lookup::Lookup,
     seek::Seek,
     span::{Io, Owner, Part, Span, Stop},
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{
     limits::JOURNAL_WINDOW_BYTES,
-    model::JournalPosition,
+    model::{JournalPosition, SourceMask},
     ring::{Handle, Ring},
     wire::journal::{ALIGNMENT, EntryHead, Header, Layout, header::HEADER_BYTES, object::ENTRY_ITEMS_AT},
 };
@@ -105,6 +107,10 @@ pub(super) struct JournalFile {
     /// Whether any entry can match was asked when it held so many DATA objects.
     pub asked: Option<u64>,
     pub lookup: Option<Lookup>,
+    /// Which of the entries ahead may be wanted; all, when there is none.
+    pub index: Option<Index>,
+    /// Entries the index says nobody wants.
+    pub passed_over: u64,
     pub chain: Vec<Link>,
     pub head: Span,
     pub array: Span,
@@ -145,6 +151,8 @@ impl JournalFile {
             walk: None,
             asked: None,
             lookup: None,
+            index: None,
+            passed_over: 0,
             chain: Vec::new(),
             head: Span::new(Part::Head),
             array: Span::new(Part::Array),
@@ -163,12 +171,14 @@ impl JournalFile {
         Ok(Owner { file: self.id, handle: self.handle.ok_or(Stop::End)? })
     }
 
-    pub fn span(&mut self, part: Part) -> &mut Span {
+    /// Where the bytes of a read go; `None` when they are not wanted any more.
+    pub fn span(&mut self, part: Part) -> Option<&mut Span> {
         match part {
-            Part::Head => &mut self.head,
-            Part::Array => &mut self.array,
-            Part::Window => &mut self.window,
-            Part::Object => &mut self.object,
+            Part::Head => Some(&mut self.head),
+            Part::Array => Some(&mut self.array),
+            Part::Window => Some(&mut self.window),
+            Part::Object => Some(&mut self.object),
+            Part::List(list) => self.index.as_mut()?.span(list),
         }
     }
 
@@ -185,8 +195,8 @@ impl JournalFile {
     pub fn forget(&mut self) {
         self.has_peeked = false;
         self.draft.restart();
-        for part in [Part::Head, Part::Array, Part::Window, Part::Object] {
-            self.span(part).clear();
+        for span in [&mut self.head, &mut self.array, &mut self.window, &mut self.object] {
+            span.clear();
         }
     }
 
@@ -194,8 +204,8 @@ impl JournalFile {
     pub fn cool(&mut self) {
         self.has_peeked = false;
         self.draft.restart();
-        for part in [Part::Array, Part::Window, Part::Object] {
-            self.span(part).free();
+        for span in [&mut self.array, &mut self.window, &mut self.object] {
+            span.free();
         }
     }
 
@@ -209,6 +219,7 @@ impl JournalFile {
         self.cache.clear();
         self.templates.clear();
         self.chain = Vec::new();
+        (self.index, self.lookup) = (None, None);
         self.stage = Stage::Done;
     }
 
@@ -222,6 +233,9 @@ impl JournalFile {
     #[inline]
     pub fn peek<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<bool, Stop> {
         while !self.has_peeked {
+            if self.index.is_some() {
+                self.pass_unlisted(io)?;
+            }
             if self.next >= self.seen {
                 return Ok(false);
             }
@@ -334,10 +348,26 @@ impl JournalFile {
         self.has_peeked = true;
     }
 
+    /// Forgets the peeked entry: another one may be next.
+    pub fn unpeek(&mut self) {
+        (self.has_peeked, self.weighed) = (false, false);
+        self.draft.restart();
+    }
+
     /// The entry that is next, once it was read.
     #[inline]
     pub fn peeked(&self) -> Option<&Peeked> {
         self.has_peeked.then(|| &self.peeks[usize::from(self.odd)])
+    }
+
+    /// Counts the peeked entry, which is about to be handed out or passed over; false if it is only looked back at.
+    #[inline]
+    pub fn account(&mut self, counts: &mut JournalCounts, sources: SourceMask) -> bool {
+        self.counted = self.next >= self.look_back_until;
+        counts.read += u64::from(self.counted);
+        counts.spoiled += u64::from(self.draft.spoiled);
+        counts.cut += u64::from(sources != 0 && self.draft.cut);
+        self.counted
     }
 
     /// The position of the entry that was accounted for last.
@@ -379,6 +409,9 @@ impl JournalFile {
     fn stretch(&self, start: u64, offset: u64) -> u64 {
         let tail = self.header.tail_object_offset.saturating_add(PAST_TAIL_BYTES);
         let end = tail.min(start.saturating_add(JOURNAL_WINDOW_BYTES as u64));
+        if self.index.as_ref().is_some_and(|index| index.sparse) {
+            return end.min(offset + ENTRY_ROOM_BYTES);
+        }
         let mut last = offset;
         for item in self.items_ahead().skip(1) {
             if item > last + GAP_BYTES {

@@ -306,7 +306,7 @@ impl JournalCursor {
             }
             self.stale |= file.seen > file.safe;
         }
-        self.count_damage();
+        self.count_files();
         self.repeats.rest();
         let gone = |file: &JournalFile| !file.listed && file.stage == Stage::Done;
         let files = self.files.len();

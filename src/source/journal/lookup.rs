@@ -2,20 +2,22 @@
 //!
 //! The table of fields leads to the list of all values a field has in the file. Where no value of a tested field
 //! passes, no entry can: a file with a hundred thousand entries of others costs a few hundred small reads. Whatever
-//! looks damaged on the way, or is too much, means that the entries are read.
+//! looks damaged on the way, or is too much, means that the entries are read. Where some value passes, its DATA object
+//! leads to the entries that have it (`index`).
 
 use super::{
     JournalCursor,
     file::JournalFile,
+    index::Index,
     select::Selectors,
     span::{Io, Stop},
 };
 use crate::{
-    limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_LOOKUP_ENTRIES_MIN, JOURNAL_LOOKUP_VALUES_MAX},
+    limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_LOOKUP_ENTRIES_MIN, JOURNAL_LOOKUP_VALUES_MAX},
     model::SourceMask,
     ring::Ring,
     wire::journal::{
-        ALIGNMENT, Compression, DataHead, FieldHead,
+        ALIGNMENT, Compression, DataHead, FieldHead, State,
         object::{DATA_HEAD_BYTES, FIELD_HEAD_BYTES, HASH_ITEM_BYTES},
         u64_at,
     },
@@ -29,6 +31,10 @@ pub(super) struct Lookup {
     step: Step,
     values: u32,
     rounds: Vec<SourceMask>,
+    /// Values that pass some test: what they pass, and their DATA with its offset.
+    passing: Vec<(u32, (u64, DataHead))>,
+    /// There may be more of them, or the file's index is of no use.
+    unlisted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +63,10 @@ impl JournalCursor {
             return Ok(false);
         }
         let wanted = file.can_match(io, &mut self.selectors)?;
+        if let Some(lookup) = file.lookup.take().filter(|lookup| wanted && !lookup.unlisted) {
+            file.index = self.selectors.index(&lookup.passing, file.seen, (file.next, file.group));
+        }
         file.asked = Some(file.header.n_data.unwrap_or_default());
-        file.lookup = None;
         if !wanted {
             file.next = file.seen;
         }
@@ -72,13 +80,17 @@ impl JournalFile {
         if self.lookup.is_none() {
             let mut rounds = Vec::new();
             selectors.begin(&mut rounds);
-            self.lookup = Some(Lookup { field: 0, step: Step::Bucket, values: 0, rounds });
+            let unlisted = self.header.state != State::Archived || rounds[0] != 0;
+            let (field, step, values, passing) = (0, Step::Bucket, 0, Vec::new());
+            self.lookup = Some(Lookup { field, step, values, rounds, passing, unlisted });
         }
         while let Some(mut lookup) = self.lookup.take() {
-            if selectors.verdict(&lookup.rounds) != 0 {
-                return Ok(true);
-            }
-            let Some(name) = selectors.tested(lookup.field).map(<[u8]>::to_vec) else { return Ok(false) };
+            let wanted = selectors.verdict(&lookup.rounds) != 0;
+            let name = selectors.tested(lookup.field).map(<[u8]>::to_vec);
+            let Some(name) = name.filter(|_| !wanted || !lookup.unlisted) else {
+                self.lookup = Some(lookup);
+                return Ok(wanted);
+            };
             let answer = self.ask(io, selectors, &mut lookup, &name);
             match &answer {
                 Ok(Answer::Step(step)) => lookup.step = *step,
@@ -164,6 +176,12 @@ impl JournalFile {
         lookup.values += 1;
         let passes = selectors.judge(name, value, true);
         selectors.join(&mut lookup.rounds, passes);
+        if passes != 0 {
+            lookup.unlisted |= lookup.passing.len() >= JOURNAL_INDEX_LISTS_MAX;
+            if !lookup.unlisted {
+                lookup.passing.push((passes, (at, head)));
+            }
+        }
         io.spend()?;
         Ok(match head.next_field_offset {
             0 => Answer::Field,
@@ -174,5 +192,16 @@ impl JournalFile {
 
     fn is_place(&self, at: u64) -> bool {
         at >= self.header.header_size && at.is_multiple_of(ALIGNMENT)
+    }
+}
+
+impl Selectors {
+    /// Which entries of a file with `entries` entries have one of the DATA objects that pass.
+    fn index(&self, passing: &[(u32, (u64, DataHead))], entries: u64, base: (u64, u64)) -> Option<Index> {
+        let known: Vec<(u32, u64)> = passing.iter().map(|(passes, (_, data))| (*passes, data.n_entries)).collect();
+        let taken = self.cover(&known)?;
+        let data: Vec<(u64, DataHead)> =
+            passing.iter().zip(taken).filter(|(_, taken)| *taken).map(|((_, data), _)| *data).collect();
+        Index::new(&data, entries, base)
     }
 }

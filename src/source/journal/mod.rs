@@ -14,6 +14,7 @@ mod chain;
 mod entry;
 mod field;
 mod file;
+mod index;
 mod look;
 mod lookup;
 mod order;
@@ -197,7 +198,7 @@ impl JournalCursor {
 
     /// The next record some source wants. Entries nobody wants are passed over, at most
     /// `limits::JOURNAL_STEP_ENTRIES_MAX` before `Next::Yield`; `position` moves with them.
-    #[inline]
+    #[inline(always)]
     pub fn next<R: Ring>(&mut self, ring: &mut R, token: Token) -> Next<'_> {
         match self.step(ring, token) {
             Step::Record(index, sources) => match self.files[index].record(sources) {
@@ -274,7 +275,6 @@ impl JournalCursor {
     }
 
     /// Those that get the assembled entry, unless it is this process's own.
-    #[inline]
     fn spared(&mut self, index: usize, sources: SourceMask) -> SourceMask {
         if sources == 0 || !self.own.wrote(&self.files[index]) {
             return sources;
@@ -284,7 +284,6 @@ impl JournalCursor {
     }
 
     /// Whether the peeked entry was read of another file already.
-    #[inline]
     fn is_repeat(&mut self, index: usize) -> bool {
         let file = &mut self.files[index];
         let Some(peeked) = file.peeked().filter(|_| !file.weighed) else { return false };
@@ -295,19 +294,12 @@ impl JournalCursor {
     }
 
     /// Accounts for the entry about to be handed out or passed over.
-    #[inline]
     fn account(&mut self, index: usize, sources: SourceMask) {
         let file = &mut self.files[index];
-        if file.next >= file.look_back_until {
-            file.counted = true;
+        if file.account(&mut self.counts, sources) {
             self.passed = Some(index);
-            self.counts.read += 1;
-            if self.began.is_none() {
-                self.began = Some(file.passed());
-            }
+            self.began.get_or_insert_with(|| file.passed());
         }
-        self.counts.spoiled += u64::from(file.draft.spoiled);
-        self.counts.cut += u64::from(sources != 0 && file.draft.cut);
     }
 
     /// The file of the position resumed from is gone: the first entry after it says how much went with it.
@@ -327,8 +319,9 @@ impl JournalCursor {
     pub fn complete(&mut self, result: io::Result<usize>, buf: Vec<u8>) {
         if let Some(flight) = self.flight.take()
             && let Some(file) = self.files.iter_mut().find(|file| file.id == flight.file)
+            && let Some(span) = file.span(flight.part)
         {
-            file.span(flight.part).complete(flight, result, buf);
+            span.complete(flight, result, buf);
         }
     }
 
@@ -361,6 +354,7 @@ impl JournalCursor {
             file.cache.clear();
             file.templates.clear();
             file.draft.restart();
+            (file.index, file.lookup) = (None, None);
         }
     }
 
@@ -376,20 +370,21 @@ impl JournalCursor {
 
     /// What was counted since the last call.
     pub fn take_counts(&mut self) -> JournalCounts {
-        self.count_damage();
+        self.count_files();
         std::mem::take(&mut self.counts)
     }
 
     /// What was counted and not taken yet.
     pub fn counts(&self) -> JournalCounts {
         let damaged = self.files.iter().fold(self.counts.damaged, |sum, file| sum.saturating_add(file.damaged));
-        JournalCounts { damaged, ..self.counts }
+        let read = self.files.iter().fold(self.counts.read, |sum, file| sum.saturating_add(file.passed_over));
+        JournalCounts { read, damaged, ..self.counts }
     }
 
     /// Closes all files. A read under way still completes; the cursor begins at its position again if it is stepped.
     pub fn release<R: Ring>(&mut self, ring: &mut R) {
         self.note_position();
-        self.count_damage();
+        self.count_files();
         self.files.iter_mut().for_each(|file| file.finish(ring));
         self.files.clear();
         (self.handed, self.current) = (None, None);
@@ -400,9 +395,10 @@ impl JournalCursor {
         }
     }
 
-    /// Moves the damage of files about to be forgotten into the total.
-    fn count_damage(&mut self) {
+    /// Moves what files about to be forgotten have counted into the total.
+    fn count_files(&mut self) {
         for file in &mut self.files {
+            self.counts.read += std::mem::take(&mut file.passed_over);
             self.counts.damaged = self.counts.damaged.saturating_add(std::mem::take(&mut file.damaged));
         }
     }

@@ -9,11 +9,11 @@ use super::{
     field::Field,
     file::{GAP_BYTES, JournalFile, Peeked},
     look::Look,
+    order::Current,
     select::Selectors,
     template::Template,
 };
 use crate::{
-    limits::JOURNAL_FIELD_BYTES_MAX,
     model::SourceMask,
     wire::journal::{
         ALIGNMENT, EntryHead, ObjectHead, ObjectKind,
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-const MESSAGE: &[u8] = b"MESSAGE=";
+const MESSAGE: &[u8; 8] = b"MESSAGE=";
 const SOURCE_TIME: &[u8] = b"_SOURCE_REALTIME_TIMESTAMP=";
 
 /// What was written for one entry alone.
@@ -36,61 +36,73 @@ struct Fresh {
 impl JournalCursor {
     /// Goes on as long as entries are ordinary and `budget` lasts, up to the next one some source wants: index of its
     /// file, and who.
-    #[inline]
     pub(super) fn quick(&mut self, budget: &mut u32) -> Option<(usize, SourceMask)> {
-        let current = self.current.filter(|current| current.rival.is_none())?;
-        if self.look != Look::Rest || self.gap_after.is_some() || self.selectors.tests_own() {
+        let Current { index, seqnum, rival } = self.current?;
+        if rival.is_some() || self.look != Look::Rest || self.gap_after.is_some() || self.selectors.tests_own() {
             return None;
         }
+        let file = self.files.get_mut(index)?;
         while *budget > 0 {
             *budget -= 1;
-            let file = self.files.get_mut(current.index)?;
-            let mut sources = file.quick(&self.selectors)?;
-            let seqnum = file.peeked().map_or(u64::MAX, |peeked| peeked.head.seqnum);
-            if seqnum >= current.seqnum {
-                return None;
-            }
-            if self.is_repeat(current.index) {
-                self.files[current.index].advance();
+            let mut sources = file.quick(&self.selectors, seqnum)?;
+            let peeked = file.peeked()?;
+            if self.repeats.is_repeat(file.id, &peeked.head) {
+                self.counts.repeated += 1;
+                file.advance();
                 continue;
             }
-            sources = self.spared(current.index, sources);
-            self.account(current.index, sources);
-            if sources != 0 {
-                return Some((current.index, sources));
+            file.weighed = true;
+            if sources != 0 && self.own.wrote(file) {
+                self.counts.own += 1;
+                sources &= self.selectors.named();
             }
-            self.files[current.index].advance();
+            if file.account(&mut self.counts, sources) {
+                self.passed = Some(index);
+                self.began.get_or_insert_with(|| file.passed());
+            }
+            if sources != 0 {
+                return Some((index, sources));
+            }
+            file.advance();
         }
         None
     }
 }
 
 impl JournalFile {
-    /// Peeks at the next entry and assembles it, if it is an ordinary one: who wants it.
+    /// Peeks at the next entry and assembles it, if it is an ordinary one with a seqnum below `bound`: who wants it.
     #[inline]
-    fn quick(&mut self, selectors: &Selectors) -> Option<SourceMask> {
-        if self.next >= self.safe || self.peeked().is_some() || self.walk.is_some() || !self.draft.is_untouched() {
+    fn quick(&mut self, selectors: &Selectors, bound: u64) -> Option<SourceMask> {
+        let begun = self.peeked().is_some() || !self.draft.is_untouched();
+        if self.next >= self.safe || begun || self.walk.is_some() || self.last.is_none() {
             return None;
+        }
+        if self.index.is_some() {
+            self.pass_unlisted_now().ok()?;
         }
         let offset = self.listed()?;
-        let ahead = offset.checked_sub(self.group)?;
-        if ahead > GAP_BYTES || self.last.is_none() || !offset.is_multiple_of(ALIGNMENT) {
+        let ahead = offset.checked_sub(self.group).filter(|&ahead| ahead <= GAP_BYTES)?;
+        let group = self.window.rest(self.group);
+        let entry = group.get(ahead as usize..)?;
+        let head = EntryHead::parse(entry)?;
+        if !offset.is_multiple_of(ALIGNMENT) || head.seqnum >= bound {
             return None;
         }
-        let entry = self.window.rest(offset);
-        let head = EntryHead::parse(entry)?;
         let items = entry.get(ENTRY_ITEMS_AT..head.size as usize)?;
-        let (common, fresh) = self.fresh(selectors, offset, items)?;
-        let index = self.templates.find(items.get(..common)?)?;
+        let (common, fresh) = self.fresh(selectors, &group[..ahead as usize], items)?;
+        let index = self.templates.find(common)?;
         let template = self.templates.at(index);
         if !fresh.fits(template) {
             return None;
         }
+        if let Some(index) = &mut self.index {
+            index.confirm(self.layout, items, self.next, offset).ok()?;
+        }
+        let sources = template.sources;
         self.draft.settle(index, template, &head, fresh.message);
         if let Some((at, bytes)) = fresh.source_time {
             self.draft.set_source_time(self.window.slice(at, bytes).unwrap_or_default());
         }
-        let sources = template.sources;
         self.set_peeked(Peeked { offset, ordinal: self.next, head });
         Some(sources)
     }
@@ -105,29 +117,24 @@ impl JournalFile {
         self.layout.offset(self.array.slice(at, bytes)?)
     }
 
-    /// How many bytes of the items are not fresh, and what the fresh ones are.
+    /// Splits the items of an entry into those that are not fresh and what the fresh ones are, which lie in `group`.
     #[inline]
-    fn fresh(&self, selectors: &Selectors, entry: u64, items: &[u8]) -> Option<(usize, Fresh)> {
+    fn fresh<'a>(&self, selectors: &Selectors, group: &[u8], items: &'a [u8]) -> Option<(&'a [u8], Fresh)> {
         let bytes = self.layout.entry_item_bytes();
         let payload_at = self.layout.payload_at();
-        let (mut common, mut fresh) = (items.len() - items.len() % bytes, Fresh::default());
-        while common > 0 {
-            let item = self.layout.offset(&items[common - bytes..])?;
-            if item < self.group {
-                break;
-            }
-            if item >= entry || !item.is_multiple_of(ALIGNMENT) {
+        let (mut common, mut fresh) = (items, Fresh::default());
+        while let Some((before, item)) = common.len().checked_sub(bytes).and_then(|at| common.split_at_checked(at)) {
+            let item = self.layout.offset(item)?;
+            let Some(at) = item.checked_sub(self.group) else { break };
+            let data = group.get(usize::try_from(at).ok()?..)?;
+            let head = ObjectHead::parse(data)?;
+            if head.kind != ObjectKind::Data || head.flags != 0 || !item.is_multiple_of(ALIGNMENT) {
                 return None;
             }
-            let data = self.window.rest(item);
-            let head = ObjectHead::parse(data).filter(|head| head.kind == ObjectKind::Data && head.flags == 0)?;
             let payload = data.get(payload_at..usize::try_from(head.size).ok()?)?;
             let value = |name: &[u8]| (item + (payload_at + name.len()) as u64, payload.len() - name.len());
             // Backwards, so that of two the first one stays.
-            if payload.starts_with(MESSAGE) {
-                if payload.len() > JOURNAL_FIELD_BYTES_MAX {
-                    return None;
-                }
+            if payload.first_chunk() == Some(MESSAGE) {
                 fresh.message = Some(value(MESSAGE));
             } else if payload.starts_with(SOURCE_TIME) {
                 fresh.source_time = Some(value(SOURCE_TIME));
@@ -137,7 +144,7 @@ impl JournalFile {
                     return None;
                 }
             }
-            common -= bytes;
+            common = before;
         }
         Some((common, fresh))
     }

@@ -40,9 +40,8 @@ pub(super) struct Repeats {
     runs: VecDeque<Run>,
     index: Option<HashMap<u64, Met>>,
     boot_id: [u8; 16],
-    /// The youngest entry of this boot, and its file.
+    /// The youngest entry of this boot.
     monotonic: u64,
-    file: u32,
 }
 
 impl Repeats {

@@ -130,6 +130,34 @@ impl Selectors {
         (at / rounds) as u32
     }
 
+    /// Of DATA objects, each by what it passes and how many entries have it: enough of them that every entry a source
+    /// wants has one. `None` when some source has no condition.
+    pub fn cover(&self, data: &[(u32, u64)]) -> Option<Vec<bool>> {
+        if self.given[0] != 0 {
+            return None;
+        }
+        let rounds = self.given.len();
+        let mut sources = self.fields.iter().flat_map(|field| &field.tests).fold(0, |mask, test| mask | test.source);
+        let mut taken = vec![false; data.len()];
+        while sources != 0 {
+            let source = sources & sources.wrapping_neg();
+            sources ^= source;
+            let passes = |round: usize| {
+                move |&(_, (passes, _)): &(usize, &(u32, u64))| {
+                    self.passes[*passes as usize * rounds + round] & source != 0
+                }
+            };
+            let entries = |round: usize| {
+                let data = data.iter().enumerate().filter(passes(round));
+                data.fold(0u64, |sum, (_, (_, entries))| sum.saturating_add(*entries))
+            };
+            let round =
+                (0..rounds).filter(|&round| self.given[round] & source == 0).min_by_key(|&round| entries(round))?;
+            data.iter().enumerate().filter(passes(round)).for_each(|(index, _)| taken[index] = true);
+        }
+        Some(taken)
+    }
+
     /// Begins an entry.
     #[inline]
     pub fn begin(&self, entry: &mut Vec<SourceMask>) {

@@ -28,6 +28,8 @@ pub(super) enum Part {
     Array,
     Window,
     Object,
+    /// Of a list of the file's index.
+    List(usize),
 }
 
 /// The one read under way.

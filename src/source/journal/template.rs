@@ -107,19 +107,20 @@ impl Templates {
 #[inline]
 fn hash(items: &[u8]) -> u64 {
     const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9];
-    let word = |bytes: &[u8; 8], odd: u64| u64::from_le_bytes(*bytes) ^ odd;
     let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
+        // Not the same operation on both: a compiler that takes them together as a vector has to take them apart again.
+        let product = u128::from(a ^ ODD[0]) * u128::from(b.wrapping_add(ODD[1]));
         product as u64 ^ (product >> 64) as u64
     };
-    let (words, rest) = items.as_chunks::<8>();
-    let (pairs, last) = words.as_chunks::<2>();
-    let mut hash = pairs.iter().fold(0u64, |hash, [a, b]| hash.wrapping_add(fold(word(a, ODD[0]), word(b, ODD[1]))));
-    for bytes in last {
-        hash = hash.wrapping_add(fold(word(bytes, ODD[0]), ODD[1]));
-    }
+    let (pairs, rest) = items.as_chunks::<16>();
+    let (words, rest) = rest.as_chunks::<8>();
+    let mut hash = words.iter().fold(0, |hash, word| hash ^ fold(u64::from_le_bytes(*word), 0));
     for byte in rest {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(ODD[0]);
+    }
+    for pair in pairs {
+        let pair = u128::from_le_bytes(*pair);
+        hash = hash.rotate_left(1) ^ fold(pair as u64, (pair >> 64) as u64);
     }
     hash ^ hash >> 32
 }

@@ -36,6 +36,7 @@ impl JournalFile {
     /// From here on entries are looked for one object after the other.
     pub fn walk_on<R>(&mut self, io: &mut Io<'_, R>, why: &str) {
         self.complain(io, why);
+        self.index = None;
         let at = self.group.max(self.header.header_size).next_multiple_of(ALIGNMENT);
         self.walk =
             Some(Walk { at, lost: false, damage: false, above: self.last.map(|last| last.seqnum), found: None });

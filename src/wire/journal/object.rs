@@ -79,6 +79,10 @@ pub struct DataHead {
     pub next_hash_offset: u64,
     /// The value of this field that was new before this one; 0 for the first.
     pub next_field_offset: u64,
+    /// The first entry that has it.
+    pub entry: u64,
+    /// The chain of arrays that list the further ones; 0 when there is none.
+    pub entry_array: u64,
     pub n_entries: u64,
     pub compression: Compression,
     /// Bytes of the payload as stored.
@@ -97,6 +101,8 @@ impl DataHead {
             hash: u64_at(bytes, 16)?,
             next_hash_offset: u64_at(bytes, 24)?,
             next_field_offset: u64_at(bytes, 32)?,
+            entry: u64_at(bytes, 40)?,
+            entry_array: u64_at(bytes, 48)?,
             n_entries: u64_at(bytes, 56)?,
             compression: Compression::from_flags(head.flags)?,
             payload_bytes: head.size.checked_sub(layout.payload_at() as u64)?,

@@ -7,12 +7,14 @@
 //! the same entry, and Loki stores it once.
 
 mod labels;
+mod read;
 #[cfg(test)]
 pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 
 pub use labels::{label_name, render_labels};
+pub use read::{EntryAt, StreamAt, pairs, read_request};
 
 use smallvec::SmallVec;
 

@@ -14,7 +14,7 @@ use super::layout::{self, Layout, Place};
 use crate::{
     config::{Document, Kind, Object, Origin},
     control::{
-        seal::Keyring,
+        seal::{Keyring, Standing},
         store::{
             change::{Action, Snapshot, Touched},
             image::Kept,
@@ -42,7 +42,7 @@ struct Item {
     created: i64,
     modified: i64,
     object: Object,
-    sealed: bool,
+    standing: Standing,
     /// Secrets that lie in etcd in the clear.
     plain: Vec<String>,
 }
@@ -212,14 +212,13 @@ impl Mirror {
     ) -> Item {
         let found = layout::decode(kind, name, &value, known, created);
         let opened = self.ring.unseal(kind, name, &found.document);
-        let sealed = !opened.refusals.is_empty();
         let reading = Document::read(kind, &serde_json::Value::Object(opened.fields));
         let mut refusals = found.refusals;
         refusals.extend(opened.refusals);
         refusals.extend(reading.refusals);
         let (id, revision) = (found.id, modified.unsigned_abs());
         let object = Object { id, revision, origin: Origin::Store, document: reading.document, refusals };
-        Item { value, created, modified, object, sealed, plain: opened.plain }
+        Item { value, created, modified, object, standing: opened.standing, plain: opened.plain }
     }
 
     /// Reads everything again, with the keys there are now.
@@ -240,7 +239,7 @@ impl Mirror {
             return snapshot;
         }
         for (key, item) in &self.items {
-            snapshot.take(Some((item.object.clone(), item.sealed)));
+            snapshot.take(Some((item.object.clone(), item.standing)));
             for field in &item.plain {
                 let text = format!("`{field}` lies in etcd in the clear; write it again through the API to seal it");
                 snapshot.complaints.push(Complaint { kind: key.0.singular().to_owned(), name: key.1.clone(), text });

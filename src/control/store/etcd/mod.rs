@@ -318,7 +318,7 @@ impl Etcd {
     fn publish(&self, mirror: &Mirror) {
         let mut next = mirror.snapshot();
         if mirror.at() == 0 {
-            let text = "was not read yet; the objects that were last in force are in force".to_owned();
+            let text = "was not read yet since the start; what was last in force is in force".to_owned();
             next.complaints.push(Complaint { kind: "etcd".to_owned(), name: String::new(), text });
         }
         self.newest.send_if_modified(|newest| {

@@ -2,7 +2,7 @@
 //!
 //! One table for the machine, the peers and the story, so that a long run can show that each kind took effect.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::ring::{FaultKind, Injected};
 
@@ -70,11 +70,20 @@ pub struct Table {
     names: Vec<String>,
     counts: [u64; Trouble::COUNT],
     disk: [u64; FaultKind::COUNT],
+    /// Says each trouble as it happens.
+    pub tells: bool,
+    pub now: Duration,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { names: vec![String::new(); Trouble::COUNT], counts: [0; Trouble::COUNT], disk: [0; FaultKind::COUNT] }
+        Self {
+            names: vec![String::new(); Trouble::COUNT],
+            counts: [0; Trouble::COUNT],
+            disk: [0; FaultKind::COUNT],
+            tells: false,
+            now: Duration::ZERO,
+        }
     }
 }
 
@@ -85,6 +94,13 @@ impl Table {
             self.names[at] = format!("{trouble:?}");
         }
         self.counts[at] += 1;
+        self.tell(|| format!("{trouble:?}"));
+    }
+
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            println!("{:?}: {}", self.now, what());
+        }
     }
 
     /// Takes over what a machine has counted over its life.

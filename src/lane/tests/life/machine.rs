@@ -2,10 +2,10 @@
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
-use globset::Glob;
+use globset::{Glob, GlobSet};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    super::world::{id, source, target},
     dice::Dice,
     judge::{Invariant, TARGETS, demand},
     kinds::Trouble,
@@ -14,18 +14,22 @@ use super::{
     writer::Chain,
 };
 use crate::{
-    lane::{Lane, LaneConfig, LaneHandle},
+    lane::{Lane, LaneConfig, LaneHandle, spool::Keep},
     limits,
-    model::Level,
+    model::{Level, ObjectId},
     orders::LaneOrder,
-    plan::{Format, Framing, Input, Plan, Protocol, SourcePlan, SyslogPlan, TargetKind, TargetPlan},
+    plan::{
+        FileInput, Format, Framing, Input, LokiLimits, LokiPlan, MetadataField, Output, Plan, Protocol, Route,
+        SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld, source::PathGlob,
+    },
     ring::{
-        FaultKind, Faults, Ring,
+        Faults, Ring,
         sim::{Sim, SimWorld},
     },
     stats::Board,
 };
 
+const SPOOL: &str = "/var/lib/corelane/spool";
 const STATE: &str = "/var/lib/corelane/checkpoint";
 const FORMATS: [Format; SOURCES] = [Format::ZapJson, Format::Unstructured, Format::Logfmt];
 pub const TARGET_NAMES: [&str; TARGETS] = ["a", "b", "c"];
@@ -61,6 +65,7 @@ impl Life {
     pub fn new(seed: u64, sources: usize, kinds: &[TargetSort]) -> Self {
         let disk = SimWorld::new(seed);
         disk.make_directory(STATE);
+        disk.make_directory(SPOOL);
         let mut plan = Plan::empty("c1", "n1");
         for number in 0..sources {
             disk.make_directory(directory(number));
@@ -71,6 +76,7 @@ impl Life {
         for (at, sort) in kinds.iter().enumerate() {
             let target = target_plan(TARGET_NAMES[at], *sort);
             net.borrow_mut().judge.targets.insert(target.id, at);
+            net.borrow_mut().judge.distinct |= u8::from(*sort == TargetSort::Loki) << at;
             plan.targets.push(Arc::new(target));
         }
         let mut life = Self {
@@ -101,10 +107,17 @@ impl Life {
             lane: 0,
             lanes: 1,
             checkpoint: PathBuf::from(STATE),
+            keep: Keep::new(PathBuf::from(SPOOL)),
             backend_reason: String::new(),
             core: None,
+            catch_up_percent: 100,
         };
         let lane = Lane::new(config, self.disk.ring(), NetPort(Rc::clone(&self.net)), Arc::clone(&self.board));
+        self.net.borrow().table.tell(|| {
+            let mut known: Vec<String> = lane.checkpoint.slots().map(|slot| format!("{slot:?}\n")).collect();
+            known.sort();
+            format!("the checkpoint knows\n{}", known.concat())
+        });
         self.handle = Some(lane.handle());
         self.lane = Some(lane);
         self.give_plan();
@@ -163,10 +176,16 @@ impl Life {
         if !logs {
             self.disk.sync_tree("/var/log");
         }
+        self.net.borrow().table.tell(|| {
+            let slots = self.lane.iter().flat_map(|lane| lane.checkpoint.slots());
+            format!("before the power loss\n{}", slots.map(|slot| format!("{slot:?}\n")).collect::<String>())
+        });
         self.disk.power_loss();
         self.note(if logs { Trouble::PowerLostWithLogs } else { Trouble::PowerLost });
         self.gone();
         self.net.borrow_mut().judge.power_lost();
+        // What was counted in the last second is counted anew, and a ledger that was closed in it may be either.
+        self.inexact_sources = u8::MAX;
         if logs {
             self.survey();
         }
@@ -214,9 +233,7 @@ impl Life {
         lane.turn().expect("the ring works");
         let net = &mut *self.net.borrow_mut();
         net.step(self.disk.now().mono);
-        let injected = self.disk.injected();
-        let failures = injected.of(FaultKind::PersistFailure) + injected.of(FaultKind::WriteFull);
-        net.judge.turned(lane, failures);
+        net.judge.turned(lane);
         check_memory(lane, self.queue_bytes);
         if lane.plan.revision == self.plan.revision {
             self.rules.obeyed();
@@ -285,19 +302,32 @@ fn check_memory(lane: &Lane<Sim, NetPort>, queue_bytes: usize) {
     }
 }
 
+fn id(name: &str) -> ObjectId {
+    ObjectId(xxh3_64(name.as_bytes()))
+}
+
 fn source_plan(number: usize) -> SourcePlan {
-    let mut plan = source();
-    plan.name = format!("s{number}");
-    plan.id = id(&plan.name);
-    plan.format = FORMATS[number];
-    plan.tenant = (number == 2).then(|| "tenant-2".to_owned());
-    if let Input::File(file) = &mut plan.input {
-        let pattern = format!("{}/*.log", directory(number));
-        file.paths[0].matcher = Glob::new(&pattern).expect("a glob").compile_matcher();
-        file.paths[0].base = PathBuf::from(directory(number));
-        file.paths[0].pattern = pattern;
+    let (name, base) = (format!("s{number}"), directory(number));
+    let pattern = format!("{base}/*.log");
+    let glob = PathGlob {
+        base: PathBuf::from(base),
+        depth: 1,
+        matcher: Glob::new(&pattern).expect("a glob").compile_matcher(),
+        pattern,
+    };
+    SourcePlan {
+        id: id(&name),
+        name,
+        enabled: true,
+        input: Input::File(FileInput { paths: vec![glob], exclude: GlobSet::empty() }),
+        format: FORMATS[number],
+        min_level: Level::Trace,
+        start_at: StartAt::Beginning,
+        labels: Vec::new(),
+        metadata: MetadataField::DEFAULT.to_vec(),
+        tenant: (number == 2).then(|| "tenant-2".to_owned()),
+        rate_bytes: None,
     }
-    plan
 }
 
 /// What stands behind a target.
@@ -308,10 +338,24 @@ pub enum TargetSort {
 }
 
 pub fn target_plan(name: &str, sort: TargetSort) -> TargetPlan {
-    let mut plan = target(name);
-    if sort == TargetSort::Syslog {
-        plan.kind = TargetKind::Syslog(SyslogPlan {
-            host: "127.0.0.1".to_owned(),
+    let host = "127.0.0.1".to_owned();
+    let kind = match sort {
+        TargetSort::Loki => TargetKind::Loki(LokiPlan {
+            https: false,
+            host,
+            port: 3100,
+            path: "/loki/api/v1/push".to_owned(),
+            server_name: String::new(),
+            tls: None,
+            auth: None,
+            tenant: None,
+            headers: Vec::new(),
+            timeout: Duration::from_secs(1),
+            limits: LokiLimits::default(),
+            too_old: TooOld::default(),
+        }),
+        TargetSort::Syslog => TargetKind::Syslog(SyslogPlan {
+            host,
             port: 514,
             protocol: Protocol::Tcp,
             framing: Framing::OctetCounted,
@@ -321,8 +365,17 @@ pub fn target_plan(name: &str, sort: TargetSort) -> TargetPlan {
             server_name: String::new(),
             tls: None,
             permitted_peer: None,
-        });
+        }),
+    };
+    TargetPlan {
+        id: id(name),
+        name: name.to_owned(),
+        enabled: true,
+        kind,
+        route: Route::All,
+        min_level: Level::Trace,
+        output: Output::Line,
+        queue_bytes: limits::QUEUE_BYTES_MIN,
+        max_age: None,
     }
-    plan.min_level = Level::Trace;
-    plan
 }

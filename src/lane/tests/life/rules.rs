@@ -57,7 +57,8 @@ impl Rules {
         let lines = judge.lines.iter().zip(&mut judge.marks).filter(|(line, _)| line.source == source);
         for (line, marks) in lines {
             if !line.level.passes(new) {
-                marks.filtered |= bit & !marks.arrived;
+                // What arrived may be read again and be filtered then.
+                marks.filtered |= bit;
             } else {
                 marks.forbidden &= !bit;
             }

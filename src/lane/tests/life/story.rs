@@ -30,16 +30,20 @@ struct Character {
 }
 
 /// One life, and what took effect in it.
-pub fn live(seed: u64) -> Table {
+pub fn live(seed: u64, tells: bool) -> Table {
     let mut life = begin(seed);
+    life.net.borrow_mut().table.tells = tells;
     let character = character(&mut life);
+    life.tell(|life| format!("{character:?}, {} logs, targets {:?}", life.chains.len(), life.plan.targets.len()));
     set_out(&mut life);
     for _ in 0..character.events {
         event(&mut life, &character);
         if life.lane.is_none() && life.dice.one_in(2) {
+            life.tell(|_| "started".to_owned());
             life.start();
         }
     }
+    life.tell(|_| "the end begins".to_owned());
     end(&mut life);
     reckon(&life);
     let mut table = life.net.borrow().table.clone();
@@ -68,7 +72,7 @@ fn character(life: &mut Life) -> Character {
     Character {
         crashes: !dice.one_in(5),
         power: dice.one_in(3),
-        torn_logs: destructive && dice.one_in(3),
+        torn_logs: false,
         truncates: destructive && dice.one_in(2),
         deletes: destructive && dice.one_in(2),
         plans: dice.one_in(2),
@@ -118,6 +122,7 @@ fn event(life: &mut Life, character: &Character) {
         0..=13 => {
             let lines = life.dice.below(character.bursts) + 1;
             life.write(chain, lines);
+            life.tell(|life| format!("{} lines after a write to log {chain}", life.net.borrow().judge.lines.len()));
         }
         14..=15 => life.rotate(chain),
         16 if character.truncates && life.dice.one_in(2) => life.truncate(chain),
@@ -199,6 +204,7 @@ fn change_plan(life: &mut Life, character: &Character) {
             }
             life.note(Trouble::LevelChanged);
             life.levels_changed();
+            life.tell(|life| format!("{:?}", life.rules));
         }
         2 => {
             let value = life.dice.below(100).to_string();
@@ -229,6 +235,10 @@ fn change_plan(life: &mut Life, character: &Character) {
 }
 
 impl Life {
+    fn tell(&self, what: impl FnOnce(&Self) -> String) {
+        self.net.borrow().table.tell(|| what(self));
+    }
+
     /// Tells the rules the levels that hold now.
     pub fn levels_changed(&mut self) {
         let judge = &mut self.net.borrow_mut().judge;
@@ -271,9 +281,11 @@ impl Life {
             }
             self.rules.absent[at] = true;
             self.plan.targets.remove(found);
+            self.net.borrow_mut().judge.target_forgotten(at);
             self.note(Trouble::TargetDeleted);
         } else {
-            let sort = if at == 0 { TargetSort::Loki } else { TargetSort::Syslog };
+            let is_loki = self.net.borrow().judge.distinct & 1 << at != 0;
+            let sort = if is_loki { TargetSort::Loki } else { TargetSort::Syslog };
             let mut plan = target_plan(name, sort);
             plan.id.0 ^= self.dice.below(u64::MAX);
             let net = &mut *self.net.borrow_mut();
@@ -328,6 +340,20 @@ fn end(life: &mut Life) {
 
 /// Everything arrived, everything was counted, nothing leaked.
 fn reckon(life: &Life) {
+    life.tell(|life| {
+        let lane = life.lane.as_ref();
+        let flow =
+            |flow: &crate::lane::flow::Flow| (flow.target.0 % 1000, flow.settled().offset(), flow.head().offset());
+        let readers = lane.iter().flat_map(|lane| lane.readers.values()).map(|reader| {
+            let flows: Vec<_> = reader.flows.iter().map(flow).collect();
+            format!("{} {:?} {flows:?}\n", reader.path(), reader.file().map(|file| (file.size, file.draining)))
+        });
+        let known: Vec<_> = life.net.borrow().judge.known.iter().map(|(key, file)| (*file, *key)).collect();
+        let troubles = lane.map(|lane| lane.troubles.clone());
+        let slots = lane.iter().flat_map(|lane| lane.checkpoint.slots());
+        let slots: String = slots.map(|slot| format!("{slot:?}\n")).collect();
+        format!("{slots}readers {}files {known:?}\n{troubles:#?}", readers.collect::<String>())
+    });
     life.net.borrow().judge.check_arrivals();
     check_leaks(life);
     let lanes = life.board.lanes();
@@ -368,7 +394,8 @@ fn check_leaks(life: &Life) {
     let Some(lane) = &life.lane else { return };
     let hold = |holds: bool, what: &str| demand(holds, Invariant::Memory, || format!("{what} at rest"));
     hold(lane.pool.lent() == 0, "chunks are lent");
-    hold(lane.awaiting.len() == lane.passes(), "reads are awaited");
+    let jobs = usize::from(lane.keeping.has_token());
+    hold(lane.awaiting.len() == lane.passes() + jobs, "reads are awaited");
     hold(lane.targets.in_flight() == 0, "batches are in flight");
     let open = life.disk.open_files();
     hold(open <= lane.readers.len() + 1, &format!("{open} files are open for {} readers", lane.readers.len()));

@@ -81,11 +81,16 @@ struct Room<'a> {
 impl Room<'_> {
     /// Throws for one of a peer's ways; counts it when it takes effect.
     fn strikes(&mut self, trouble: Trouble) -> bool {
-        let struck = self.manners.faults > 0 && self.dice.below(1000) < self.manners.faults;
+        let struck = self.would_strike();
         if struck {
             self.table.note(trouble);
         }
         struck
+    }
+
+    /// The same for what may come to nothing; counted by whoever lets it take effect.
+    fn would_strike(&mut self) -> bool {
+        self.manners.faults > 0 && self.dice.below(1000) < self.manners.faults
     }
 
     fn latency(&mut self) -> Duration {
@@ -107,7 +112,7 @@ impl Net {
         for mut link in std::mem::take(&mut self.links).into_values() {
             let mut room = room(&mut self.judge, &mut self.table, &mut self.dice, now, &self.manners, link.target);
             match &mut link.peer {
-                Peer::Loki(loki) => loki.cut(link.queue.front(), &mut room),
+                Peer::Loki(loki) => drop(loki.cut(&mut room)),
                 Peer::Syslog(syslog) => drop(syslog.cut(&mut room)),
             }
         }
@@ -119,7 +124,7 @@ impl Net {
 
     /// Everything that is due by `now`.
     pub fn step(&mut self, now: Duration) {
-        self.now = now;
+        (self.now, self.table.now) = (now, now);
         while let Some((_, plan)) = self.plans.pop_front_if(|(at, _)| *at <= now) {
             self.reconcile(&plan);
         }
@@ -154,11 +159,8 @@ impl Net {
             let Some(mut link) = self.links.remove(&id) else { continue };
             let mut room = room(&mut self.judge, &mut self.table, &mut self.dice, self.now, &self.manners, link.target);
             let held = match &mut link.peer {
-                Peer::Loki(loki) => {
-                    loki.cut(link.queue.front(), &mut room);
-                    Vec::new()
-                }
-                Peer::Syslog(syslog) => syslog.cut(&mut room).into_iter().collect(),
+                Peer::Loki(loki) => loki.cut(&mut room),
+                Peer::Syslog(syslog) => syslog.cut(&mut room),
             };
             for batch in held.into_iter().chain(link.queue) {
                 self.give_back(id, batch.id);

@@ -5,9 +5,11 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::Room;
+use super::{
+    super::{judge::Entry, kinds::Trouble},
+    Room,
+};
 use crate::{
-    lane::tests::life::{judge::Entry, kinds::Trouble},
     orders::{Batch, Outcome},
     target::{Backoff, syslog::Window},
 };
