@@ -105,6 +105,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Check(flags) => return check::check(&flags, access),
         Verb::Status(watch) => status::status(&watch, access)?,
         Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access),
+        Verb::Inspect { noun: InspectNoun::Spool { directory } } => return inspect_spool::spool(&directory, access),
         Verb::Create { noun: CreateNoun::Jwt(flags), wait } => {
             if wait.wait.is_some() {
                 return Err(Fault::new(Kind::Usage, "--wait", "a token is good at once"));
@@ -113,7 +114,6 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
                 format!("{}\n", value["jwt"].as_str().unwrap_or_default())
             })?;
         }
-        Verb::Inspect { noun: InspectNoun::Spool { directory } } => return inspect_spool::spool(&directory, access),
         Verb::Create { noun: CreateNoun::Object(noun), wait } => object::create(&noun, &wait, access)?,
         Verb::Update { noun, wait } => object::update(&noun, &wait, access)?,
         Verb::List { noun: Listed::Objects(noun), watch } => object::list(noun, &watch, access)?,

@@ -1,7 +1,7 @@
 //! Files that were kept over a restart, because they have no name any more: in the spool, or open with the service
 //! manager. They go on where they were, before anything that has a name.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{
     Lane,
@@ -129,7 +129,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             draining: true,
             after,
             head_short: false,
-            next_head_check: std::time::Duration::ZERO,
+            next_head_check: Duration::ZERO,
             vanishing: Vanishing { gone: Some(reached), stored: None, holes },
         };
         let start = Position::file(self.ring.spool.file(handle).map_or(0, File::start));
@@ -177,8 +177,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// The reader whose lines go before those of a file that was read under `path`.
-    fn before(&self, source: ObjectId, input: &FileInput, path: &PathBuf) -> Option<u32> {
-        let live = if input.asks_for(path) { Some(path.clone()) } else { live_name(path, input) };
+    fn before(&self, source: ObjectId, input: &FileInput, path: &Path) -> Option<u32> {
+        let live = if input.asks_for(path) { Some(path.to_owned()) } else { live_name(path, input) };
         self.latest_rotation_of(source, &live?)
     }
 }

@@ -61,7 +61,7 @@ pub struct Keeping {
 
 impl Keeping {
     /// Whether a token stands for its job, which may have ended.
-    #[cfg(any(test, feature = "lives"))]
+    #[cfg(feature = "lives")]
     pub fn has_token(&self) -> bool {
         self.job_token.is_some()
     }
@@ -114,8 +114,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
             self.unstore(name);
         }
         // What was deleted since the last look of the discovery must not be left behind when the lane stops.
-        let draining = |reader: &&Box<Reader>| reader.file().is_some_and(|file| file.draining || self.draining);
-        let all: Vec<u32> = self.readers.values().filter(draining).map(|reader| reader.id).collect();
+        let draining = |reader: &Reader| reader.file().is_some_and(|file| file.draining || self.draining);
+        let all: Vec<u32> = self.readers.values().filter(|reader| draining(reader)).map(|reader| reader.id).collect();
         let (mut pinned, mut count) = (0, 0);
         for id in &all {
             if let Some(bytes) = self.look_at_deleted(*id) {
@@ -163,10 +163,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let file = reader.file_mut()?;
         if let (ReaderKey::File(identity), None) = (key, &file.vanishing.stored) {
             let name = Stored { source, identity, path: file.path.clone() }.name();
-            match self.ring.store(handle, &name) {
-                Ok(true) => file.vanishing.stored = Some(name),
-                // Asked again at the next look.
-                Ok(false) | Err(_) => {}
+            // What fails is asked again at the next look.
+            if let Ok(true) = self.ring.store(handle, &name) {
+                file.vanishing.stored = Some(name);
             }
         }
         Some(meta.size)

@@ -74,11 +74,11 @@ pub struct Node {
     place: tempfile::TempDir,
     backend: &'static str,
     child: Option<Child>,
-    /// Words before its command line: what it is to be run by.
-    runner: Vec<String>,
     /// More of its environment, and a redirection its shell makes: what a service manager would give it.
     manager: Vec<(String, String)>,
     passed: Option<String>,
+    /// Words before its command line: what it is to be run by.
+    runner: Vec<String>,
 }
 
 impl Node {
@@ -88,7 +88,7 @@ impl Node {
         for name in ["conf.d", "logs"] {
             fs::create_dir(place.path().join(name)).expect("a directory");
         }
-        Self { place, backend, child: None, runner: Vec::new(), manager: Vec::new(), passed: None }
+        Self { place, backend, child: None, manager: Vec::new(), passed: None, runner: Vec::new() }
     }
 
     /// Runs it and its command line by another program from now on, which must become it (exec).

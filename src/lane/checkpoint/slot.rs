@@ -4,8 +4,7 @@
 //!   0 magic u32   4 version u16   6 kind u8   7 reader kind u8   8 sequence u64
 //!  16 reader key: device, inode, generation u64, head bytes u32 (+4), head hash u64   |   directory u64
 //!  56 source u64   64 target u64
-//!  72 flow: position kind u8 (+7), position 120 B | totals 7 × u64, dropped by reason 12 × u64 |
-//!           newest time i64
+//!  72 flow: position kind u8 (+7), position 120 B | totals 7 × u64, dropped by reason 12 × u64 | newest time i64
 //!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64,
 //!           lines lost unseen u64, size without a name u64
 //! 508 crc32 of all before
