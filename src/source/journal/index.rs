@@ -2,10 +2,10 @@
 //!
 //! Every DATA object lists the entries that have it. Where each source asks for some value, the lists of the values
 //! asked for name every entry that can be wanted, and no other one needs to be looked at. A list is believed as far as
-//! the chain of all entries confirms it: an entry it names must stand there and have that DATA, and it must be as long as
-//! its DATA object says. Else all entries are read from the last confirmed one on, and that is told. Only archived files are read by
-//! their index: a writer commits an entry first and lists it afterwards. Their last entries are read in any case, since
-//! a writer that fails to list one rotates.
+//! the chain of all entries confirms it: an entry it names must stand there and have that DATA, and it must be as long
+//! as its DATA object says. Else all entries are read from the last confirmed one on, and that is told. Only archived
+//! files are read by their index: a writer commits an entry first and lists it afterwards. Their last entries are read
+//! in any case, since a writer that fails to list one rotates.
 
 use super::{
     chain::{Item, items_at},
@@ -195,8 +195,8 @@ impl List {
         self.array.saturating_add(ARRAY_ITEMS_AT as u64).saturating_add(items)
     }
 
-    /// Goes on to the next array. An array that says it is shorter than it is would hide entries: behind it must stand an
-    /// object, and no item looks like one, since items are multiples of eight.
+    /// Goes on to the next array. An array that says it is shorter than it is would hide entries: behind it must stand
+    /// an object, and no item looks like one, since items are multiples of eight.
     #[cold]
     fn leave(&mut self, number: usize, layout: Layout) -> Result<(), Lack> {
         if self.next != 0 {

@@ -195,7 +195,7 @@ mod tests {
         }
         assert!(repeats.runs.len() <= JOURNAL_REMEMBERED_MAX + 1);
         for n in 2 * JOURNAL_REMEMBERED_MAX as u64 - 1000..2 * JOURNAL_REMEMBERED_MAX as u64 {
-            assert!(repeats.is_repeat(n as u32 % 2 ^ 1, &entry(n + 1, n)), "the copy in the other file");
+            assert!(repeats.is_repeat((n as u32 % 2) ^ 1, &entry(n + 1, n)), "the copy in the other file");
         }
     }
 }
