@@ -89,7 +89,11 @@ fn one_round(seed: u64, base: &[u8], entries: u64) {
         drain(&mut resumed, &mut memory);
         resumed.release(&mut memory);
         let mut asked = JournalCursor::new(&[PathBuf::from("/j")], vec![input(Some("duroslight"))], start);
-        let listed = drain(&mut asked, &mut memory).len();
+        let mut listed = drain(&mut asked, &mut memory).len();
+        for _ in 0..3 {
+            asked.changed();
+            listed += drain(&mut asked, &mut memory).len();
+        }
         let untold = asked.counts().damaged == 0 && asked.take_troubles().is_empty();
         asked.release(&mut memory);
         let wanted = records.iter().filter(|(_, sources)| sources & 2 != 0).count();

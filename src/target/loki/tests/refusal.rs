@@ -157,7 +157,7 @@ fn a_bad_line_at_the_very_beginning_is_convicted_by_the_next() {
     let mut rig = Rig::new(unhurried());
     rig.give(&[line(1, WALL, "bad"), line(1, WALL, "good")]);
     let mut steps = 0;
-    while rig.session.len() > 0 && steps < 100 {
+    while !rig.session.is_empty() && steps < 100 {
         steps += 1;
         match rig.session.next(rig.now) {
             Step::Push(push) => {
