@@ -157,7 +157,7 @@ fn fanout(arguments: &Fanout, work: &Path) -> Result<(), String> {
             costs.push(cost);
         }
     }
-    let medians = costs.map(|costs| Spread::of(costs));
+    let medians = costs.map(Spread::of);
     let one = medians[0].map_or(f64::NAN, |spread| spread.median);
     for (beside, spread) in Beside::ALL.into_iter().zip(medians) {
         if let Some(Spread { min, median, max }) = spread {
