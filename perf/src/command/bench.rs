@@ -146,8 +146,8 @@ fn fanout(arguments: &Fanout, work: &Path) -> Result<(), String> {
             // A line is counted where it was written: the length of a run is by the clock.
             let cost = outcome.cpu_seconds / (outcome.lines as f64 / 1e6);
             println!(
-                "{number}: {:22} {:.3} CPU-s, {cost:.3} per million lines, {:.1} s ({} of {} lines at the other when \
-                 the first had all)",
+                "{number}: {:22} {:.3} CPU-s, {cost:.3} per million lines, {:.1} s ({} of {} lines at the other \
+                 when the first had all)",
                 beside.name(),
                 outcome.cpu_seconds,
                 outcome.wall_seconds,
