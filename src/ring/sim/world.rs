@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::Nanos,
-    ring::{Completion, Handle, Token, Watch, WatchKind},
+    ring::{Completion, Handle, Watch, WatchKind},
 };
 
 /// 2026-01-01T00:00:00Z, when every simulated world begins.
