@@ -42,7 +42,7 @@
 //!   (reports). Only [`appliance`] sees both.
 //! - **One seam to the kernel.** A lane reaches disk and clock only through [`ring::Ring`]: io_uring, poll, or a
 //!   simulated machine from a seed. The tests in `src/lane/tests` run the production lane through crashes in the last
-//!   one.
+//!   one; `tests/lives` runs thousands of such lives, and `scripts/planted` shows that they find what is broken.
 //! - **The source is the write-ahead log.** Nothing is buffered for a target beyond its `queueBytes`. A target that
 //!   takes nothing leaves the pass it shares and is replayed from its own position when it returns (`lane/group.rs`).
 //! - **What would vanish is kept within bounds.** A deleted file that a flow still needs is held open (by the service

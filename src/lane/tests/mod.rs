@@ -1,8 +1,10 @@
 //! The production lane in the simulated world: told lives first, then lives from a seed.
 
 mod fair;
+mod found;
 mod gone;
 mod lanes;
+mod life;
 mod plain;
 mod review;
 mod spool;

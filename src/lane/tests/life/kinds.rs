@@ -38,7 +38,6 @@ pub enum Trouble {
     Killed,
     Restarted,
     PowerLost,
-    PowerLostWithLogs,
     DiskFull,
     // The files.
     Rotated,
@@ -108,6 +107,7 @@ impl Table {
         self.disk.iter_mut().zip(FaultKind::ALL).for_each(|(sum, kind)| *sum += injected.of(kind));
     }
 
+    #[cfg(feature = "lives")]
     pub fn add(&mut self, other: &Self) {
         for at in 0..Trouble::COUNT {
             self.counts[at] += other.counts[at];
@@ -119,6 +119,7 @@ impl Table {
     }
 
     /// Kinds that took effect less often than that. One that never did has no name to be told by: its number is.
+    #[cfg(feature = "lives")]
     pub fn rarer_than(&self, times: u64) -> Vec<String> {
         self.rows().filter(|(_, count)| *count < times).map(|(name, count)| format!("{name}: {count}")).collect()
     }

@@ -16,8 +16,7 @@ pub struct Line {
     /// The file it was written to, over all its names.
     pub file: usize,
     pub level: Level,
-    /// Offsets in that file.
-    pub start: u64,
+    /// Offset of its end in that file.
     pub end: u64,
     /// The group of equal lines it belongs to.
     pub twin: Option<u32>,

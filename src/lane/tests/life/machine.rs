@@ -168,60 +168,22 @@ impl Life {
         }
     }
 
-    /// The machine goes off. With `logs`, what was written to the logs and not synced may be gone as well.
-    pub fn lose_power(&mut self, logs: bool) {
+    /// The machine goes off. The logs themselves were synced: what of them is torn is nobody's to deliver.
+    pub fn lose_power(&mut self) {
         for chain in 0..self.chains.len() {
             self.flush(chain);
         }
-        if !logs {
-            self.disk.sync_tree("/var/log");
-        }
+        self.disk.sync_tree("/var/log");
         self.net.borrow().table.tell(|| {
             let slots = self.lane.iter().flat_map(|lane| lane.checkpoint.slots());
             format!("before the power loss\n{}", slots.map(|slot| format!("{slot:?}\n")).collect::<String>())
         });
         self.disk.power_loss();
-        self.note(if logs { Trouble::PowerLostWithLogs } else { Trouble::PowerLost });
+        self.note(Trouble::PowerLost);
         self.gone();
         self.net.borrow_mut().judge.power_lost();
         // What was counted in the last second is counted anew, and a ledger that was closed in it may be either.
         self.inexact_sources = u8::MAX;
-        if logs {
-            self.survey();
-        }
-    }
-
-    /// Finds out what of the logs is still as it was written.
-    fn survey(&mut self) {
-        let mut found = std::collections::HashMap::new();
-        for chain in &mut self.chains {
-            chain.rotations = 0;
-            for number in 0..200u64 {
-                let path = if number == 0 { chain.path.clone() } else { format!("{}.{number}", chain.path) };
-                let Some(meta) = self.disk.meta(&path) else { continue };
-                let content = self.disk.content(&path).unwrap_or_default();
-                if content.last().is_some_and(|last| *last != b'\n') {
-                    let _ = self.disk.append(&path, b"\n");
-                }
-                chain.rotations = chain.rotations.max(number);
-                found.insert((meta.inode, meta.generation), content);
-            }
-        }
-        let known: Vec<((u64, u64), usize)> =
-            self.net.borrow().judge.known.iter().map(|(key, file)| (*key, *file)).collect();
-        for (key, file) in known {
-            let intact = |id: &u32| {
-                let net = self.net.borrow();
-                let line = &net.judge.lines[*id as usize];
-                let text = found.get(&key).and_then(|content| content.get(line.start as usize..line.end as usize));
-                text.is_some_and(|text| super::line::hash(&String::from_utf8_lossy(text)) == line.hash)
-            };
-            let lines = self.net.borrow().judge.files[file].lines.clone();
-            if !lines.iter().all(intact) || !found.contains_key(&key) {
-                let size = found.get(&key).map_or(0, Vec::len) as u64;
-                self.disturb(file, size + 1);
-            }
-        }
     }
 
     pub fn turn(&mut self) {

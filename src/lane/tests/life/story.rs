@@ -19,7 +19,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 struct Character {
     crashes: bool,
     power: bool,
-    torn_logs: bool,
     truncates: bool,
     deletes: bool,
     plans: bool,
@@ -72,7 +71,6 @@ fn character(life: &mut Life) -> Character {
     Character {
         crashes: !dice.one_in(5),
         power: dice.one_in(3),
-        torn_logs: false,
         truncates: destructive && dice.one_in(2),
         deletes: destructive && dice.one_in(2),
         plans: dice.one_in(2),
@@ -134,10 +132,7 @@ fn event(life: &mut Life, character: &Character) {
             life.set_manners(target, Manners { is_dead: !manners.is_dead, ..manners });
         }
         19 if character.crashes => life.kill(),
-        20 if character.power => {
-            let logs = character.torn_logs && life.dice.one_in(2);
-            life.lose_power(logs);
-        }
+        20 if character.power => life.lose_power(),
         21 if character.crashes => restart(life),
         22 if character.disk_fills => {
             life.note(Trouble::DiskFull);
@@ -211,6 +206,8 @@ fn change_plan(life: &mut Life, character: &Character) {
             life.change_source(source, |source| source.labels = vec![("changing".to_owned(), value)]);
             life.note(Trouble::LabelsChanged);
         }
+        // A target made anew begins when source and target are enabled: not to be told from outside.
+        3..=5 if character.deletes_targets => {}
         3 | 4 => {
             let Some(enabled) = life.target(target).map(|target| target.enabled) else { return };
             life.change_target(target, |target| target.enabled = !enabled);

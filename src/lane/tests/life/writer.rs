@@ -92,7 +92,7 @@ impl Life {
         if at < net.judge.files[file].risky_below {
             marks.gone = EVERY_TARGET;
         }
-        net.judge.written(Line { source, file, level, start: at, end, twin, hash: line::hash(&text) }, marks);
+        net.judge.written(Line { source, file, level, end, twin, hash: line::hash(&text) }, marks);
         self.chains[chain].partial.extend_from_slice(text.as_bytes());
         end
     }

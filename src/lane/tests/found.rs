@@ -1,0 +1,117 @@
+//! What simulated lives found, told as short stories.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    LONG, all,
+    world::{LOG, World, line},
+    write,
+};
+use crate::{
+    lane::checkpoint::{Checkpoint, Content, Key},
+    limits,
+    model::{FileIdentity, Level, Nanos, ObjectId, Position, ReaderKey},
+    ring::{
+        Ring,
+        sim::{Faults, SimWorld},
+    },
+    stats::Totals,
+};
+
+const STATE: &str = "/state";
+
+fn reader(inode: u64, head_bytes: u32) -> ReaderKey {
+    ReaderKey::File(FileIdentity { device: 1, inode, generation: 1, head_bytes, head_hash: u64::from(head_bytes) })
+}
+
+fn key(reader: ReaderKey, target: u64) -> Key {
+    Key { reader, source: ObjectId(1), target: ObjectId(target) }
+}
+
+fn at(offset: u64) -> Content {
+    Content::Flow { position: Position::file(offset), totals: Totals::default(), newest: Nanos::default() }
+}
+
+#[test]
+fn a_file_whose_growth_nobody_told_is_read_all_the_same() {
+    let mut world = World::new(201, &["a"]);
+    write(&world, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    let since = world.disk.now().mono;
+    world.until(LONG, |world| world.disk.now().mono > since + 2 * limits::TAIL_IDLE);
+    world.disk.set_faults(Faults { watch_lost: 1_000, ..Faults::default() });
+    write(&world, 10..20);
+    world.until(3 * limits::DISCOVERY_INTERVAL, |world| world.stored("a").len() == 20);
+    assert_eq!(world.stored("a"), all(0..20));
+}
+
+#[test]
+fn a_file_that_waited_to_be_opened_is_read_under_the_newest_plan() {
+    let mut world = World::new(202, &["a"]);
+    write(&world, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    let late = "/var/log/app/late.log";
+    for number in 10..20 {
+        world.disk.append(late, line(number, "debug").as_bytes()).expect("written");
+    }
+    world.disk.fail_reads(late, true);
+    let since = world.disk.now().mono;
+    world.until(LONG, |world| world.disk.now().mono > since + Duration::from_millis(500));
+    world.change_source(|source| source.min_level = Level::Info);
+    world.until(LONG, |world| world.disk.now().mono > since + 2 * limits::READ_RETRY);
+    world.disk.fail_reads(late, false);
+    world.until(LONG, |world| world.totals("a").filtered == 10);
+    assert_eq!(world.stored("a"), all(0..10));
+}
+
+#[test]
+fn a_look_that_fails_forgets_no_rotated_file() {
+    let mut world = World::new(203, &["a"]);
+    write(&world, 0..100);
+    world.until(LONG, |world| world.stored("a").len() == 100 && world.is_quiet());
+    world.kill();
+    write(&world, 100..200);
+    world.disk.rename(LOG, format!("{LOG}.1")).expect("renamed");
+    write(&world, 200..300);
+    world.disk.set_faults(Faults { stat_error: 1_000, list_error: 1_000, ..Faults::default() });
+    world.start();
+    world.turns(100);
+    world.disk.set_faults(Faults::default());
+    world.until(LONG, |world| world.stored("a").len() >= 300 && world.is_quiet());
+    assert_eq!(world.stored("a"), all(0..300));
+}
+
+#[test]
+fn a_renaming_that_was_written_by_half_costs_nobody_a_position() {
+    let disk = SimWorld::new(204);
+    disk.make_directory(STATE);
+    let mut ring = disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    let (old, new) = (reader(7, 100), reader(7, 256));
+    for (reader, target, offset) in [(old, 2, 10), (old, 3, 20), (new, 2, 30)] {
+        checkpoint.put(key(reader, target), at(offset));
+    }
+    checkpoint.unite(ObjectId(1), old, new);
+    assert_eq!(checkpoint.content(&key(new, 2)), Some(&at(30)), "the newer record stays");
+    assert_eq!(checkpoint.content(&key(new, 3)), Some(&at(20)), "the other one comes along");
+    assert!(!checkpoint.knows(&old));
+}
+
+#[test]
+fn a_young_file_known_for_one_target_begins_anew_for_the_other() {
+    let disk = SimWorld::new(205);
+    disk.make_directory(STATE);
+    let mut ring = disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    for target in [2, 3] {
+        checkpoint.put(key(reader(7, 256), target), at(10));
+    }
+    checkpoint.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    // Only in the live file, and only for one of them, as a power loss may leave it.
+    checkpoint.put(key(reader(8, 256), 2), at(50));
+    checkpoint.write(&mut ring);
+    let again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    assert_eq!(again.content(&key(reader(8, 256), 2)), Some(&at(50)));
+    assert_eq!(again.content(&key(reader(8, 256), 3)), Some(&at(0)));
+}
