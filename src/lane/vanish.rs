@@ -61,7 +61,7 @@ pub struct Keeping {
 
 impl Keeping {
     /// Whether a token stands for its job, which may have ended.
-    #[cfg(feature = "lives")]
+    #[cfg(any(test, feature = "lives"))]
     pub fn has_token(&self) -> bool {
         self.job_token.is_some()
     }

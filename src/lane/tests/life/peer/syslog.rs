@@ -126,13 +126,12 @@ impl Up {
         if self.slow_until > room.now {
             return;
         }
-        if self.dies.is_none() && self.slow_until.is_zero() && window.next().is_some() {
-            if room.strikes(Trouble::SlowReader) {
-                self.slow_until = room.now + Duration::from_millis(500 + room.dice.below(5_000));
-                // Slow to take more; what its machine has acknowledged it has read by then.
-                self.read(room, usize::MAX);
-                return;
-            }
+        let may_slow = self.dies.is_none() && self.slow_until.is_zero() && window.next().is_some();
+        if may_slow && room.strikes(Trouble::SlowReader) {
+            self.slow_until = room.now + Duration::from_millis(500 + room.dice.below(5_000));
+            // Slow to take more; what its machine has acknowledged it has read by then.
+            self.read(room, usize::MAX);
+            return;
         }
         while let Some(batch) = window.next().cloned() {
             window.begin();
