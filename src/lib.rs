@@ -45,6 +45,9 @@
 //!   one; `tests/lives` runs thousands of such lives, and `scripts/planted` shows that they find what is broken.
 //! - **The source is the write-ahead log.** Nothing is buffered for a target beyond its `queueBytes`. A target that
 //!   takes nothing leaves the pass it shares and is replayed from its own position when it returns (`lane/group.rs`).
+//! - **What would vanish is kept within bounds.** A deleted file that a flow still needs is held open (by the service
+//!   manager too), then spooled, then counted and dropped (`lane/vanish.rs`, [`lane::spool`]). A spooled file is read
+//!   like any other: only the ring below knows.
 //! - **Resent entries are identical.** An entry's bytes depend on the record and its look-back alone, not on how
 //!   batches were cut, so Loki stores it once. See [`lane::identity`].
 //! - **Nothing is lost uncounted.** Per flow, read = filtered + delivered + refused + quarantined + dropped + in

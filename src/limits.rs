@@ -37,7 +37,7 @@ pub const JOURNAL_TEMPLATES_MAX: usize = 1024;
 /// Entries a journal reader remembers, so that one that stands in two files is read once.
 pub const JOURNAL_REMEMBERED_MAX: usize = 65_536;
 /// Entries a file must have left before it is worth asking whether any of them can match.
-pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = 4096;
+pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = 1024;
 /// Values whose entries are found by the index of one journal file; when more are asked for, all entries are read.
 pub const JOURNAL_INDEX_LISTS_MAX: usize = 16;
 /// Values of one field that are looked at for that; of a field with more the entries are read.
@@ -98,8 +98,11 @@ pub const RING_DRAIN: Duration = Duration::from_secs(5);
 
 /// Lanes of one appliance.
 pub const LANES_MAX: usize = 64;
-/// Targets of one plan: the width of a `TargetSet`.
+/// Targets of one plan.
 pub const TARGETS_MAX: usize = 64;
+/// Credits one lane keeps, one for each target and each tenant of a Loki: the width of a `TargetSet`. Tenants beyond
+/// share the credit of their target.
+pub const OUTLETS_MAX: usize = 2 * TARGETS_MAX;
 /// Sources of one plan.
 pub const SOURCES_MAX: usize = 1024;
 /// Flows of one lane, which is also the number of slots of its checkpoint.
@@ -151,6 +154,8 @@ pub const TROUBLES_LOGGED_MAX: u32 = 32;
 pub const TROUBLE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often a journal directory is looked at when no event says so earlier.
 pub const JOURNAL_POLL: Duration = Duration::from_millis(250);
+/// How long a journal directory is left alone after an event: a busy writer makes one for every entry.
+pub const JOURNAL_REST: Duration = Duration::from_millis(20);
 
 // ---- batches ---------------------------------------------------------------------------------------------------
 
@@ -193,7 +198,7 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 64;
 /// Slots of the hand-off ring between a lane and an egress thread.
 pub const HANDOFF_SLOTS: usize = 1024;
 /// Slots of the verdict ring back to a lane.
-pub const VERDICT_SLOTS: usize = TARGETS_MAX * BATCHES_IN_FLIGHT_MAX;
+pub const VERDICT_SLOTS: usize = OUTLETS_MAX * BATCHES_IN_FLIGHT_MAX;
 /// First and longest pause between two tries at a target.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -212,6 +217,8 @@ pub const LOKI_SPAN: Duration = Duration::from_secs(50 * 60);
 /// Rate of one stream, in bytes per second, and what it may send at once (Loki's stock limits).
 pub const LOKI_STREAM_RATE_BYTES: u64 = 3 * MIB as u64;
 pub const LOKI_STREAM_BURST_BYTES: u64 = 15 * MIB as u64;
+/// Least a rate of a stream may be, in bytes.
+pub const LOKI_RATE_BYTES_MIN: usize = 64 * KIB;
 /// A stream that would leave less of its burst than this, in per cent, is at risk.
 pub const LOKI_BURST_RESERVE_PERCENT: u64 = 20;
 /// Streams one target gets from one lane by default; stock Loki refuses a tenant's 5,001st.
@@ -436,8 +443,6 @@ pub const COLLECTOR_DELTA_WINDOW: Duration = Duration::from_secs(60);
 pub const COLLECTOR_BEAT: Duration = Duration::from_secs(10);
 /// A collector that is alive and whose last word is older is STALE.
 pub const COLLECTOR_STALE: Duration = Duration::from_secs(120);
-/// Characters of one message in what a node tells the others of itself.
-pub const COLLECTOR_MESSAGE_CHARS_MAX: usize = 200;
 /// A lane whose last report is older counts as standing still.
 pub const REPORT_STALE: Duration = Duration::from_secs(10);
 /// A flow further behind than this is not healthy, in seconds.
@@ -474,7 +479,7 @@ const _: () = {
     assert!(RING_EVENTS_BYTES >= 16 + 256, "one watch event with the longest name must fit (inotify(7))");
     assert!(RING_WORKERS_MAX > 3, "before 6.1 the ring's three standing reads may each hold a worker");
     assert!(HANDOFF_SLOTS >= BATCHES_IN_FLIGHT_MAX);
-    assert!(JOURNAL_SOURCES_MAX <= 128 && TARGETS_MAX <= 64, "masks are u128 and u64");
+    assert!(JOURNAL_SOURCES_MAX <= 128 && OUTLETS_MAX <= 128, "masks are u128");
     assert!(LOOK_BACK_BYTES as usize <= CHUNK_BYTES, "the look-back is one read");
     assert!(
         BACKOFF_MIN.as_millis() <= BACKOFF_MAX.as_millis() && BACKOFF_MAX.as_millis() <= RETRY_AFTER_MAX.as_millis()

@@ -97,10 +97,17 @@ fn the_promised_numbers_are_those_in_force() {
         ("RELP_REFUSALS_MAX", limits::RELP_REFUSALS_MAX.to_string()),
         ("EVENT_TIME_SLACK", seconds(limits::EVENT_TIME_SLACK)),
         ("CATCH_UP_LAG", seconds(limits::CATCH_UP_LAG)),
+        ("QUARANTINE_BYTES_MAX", format!("{} MiB", limits::QUARANTINE_BYTES_MAX >> 20)),
+        ("QUARANTINE_FILE_BYTES", format!("{} MiB", limits::QUARANTINE_FILE_BYTES >> 20)),
+        ("LOKI_SPAN", format!("{} min", limits::LOKI_SPAN.as_secs() / 60)),
         ("BACKOFF_MAX", seconds(limits::BACKOFF_MAX)),
         ("DRAIN_DEADLINE", seconds(limits::DRAIN_DEADLINE)),
         ("LOOK_BACK_BYTES", format!("{} KiB", limits::LOOK_BACK_BYTES >> 10)),
         ("ROTATED_QUIET", seconds(limits::ROTATED_QUIET)),
+        ("PINNED_BYTES_MAX", format!("{} GiB", limits::PINNED_BYTES_MAX >> 30)),
+        ("SPOOL_BYTES_MAX", format!("{} GiB", limits::SPOOL_BYTES_MAX >> 30)),
+        ("SPOOL_FREE_PERCENT", format!("{} %", limits::SPOOL_FREE_PERCENT)),
+        ("HEAD_CHECK_INTERVAL", seconds(limits::HEAD_CHECK_INTERVAL)),
     ] {
         assert!(page.contains(&format!("| `limits::{name}` | {value} |")), "{name} is {value}");
     }

@@ -18,13 +18,12 @@ use corelane::{
 };
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
+fn input(identifier: Option<&str>) -> JournalInput {
+    let identifier = identifier.map(str::to_owned);
+    JournalInput { directories: Vec::new(), identifier, unit: None, matches: Vec::new() }
+}
+
 fn selectors() -> Vec<JournalInput> {
-    let input = |identifier: Option<&str>| JournalInput {
-        directories: Vec::new(),
-        identifier: identifier.map(str::to_owned),
-        unit: None,
-        matches: Vec::new(),
-    };
     vec![input(None), input(Some("duroslight"))]
 }
 
@@ -39,6 +38,9 @@ fuzz_target!(|data: &[u8]| {
     let mut resumed =
         JournalCursor::new(&[PathBuf::from("/j")], selectors(), JournalStart::Resume(cursor.position()));
     memory::drain(&mut resumed, &mut memory);
+    // Where everything has a condition, the index of an archived file is asked.
+    let mut asked = JournalCursor::new(&[PathBuf::from("/j")], vec![input(Some("duroslight"))], start);
+    memory::drain(&mut asked, &mut memory);
 });
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

@@ -3,7 +3,7 @@
 use std::{
     fs::DirBuilder,
     io,
-    os::unix::fs::DirBuilderExt,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::{
     config::{self, NodeConfig},
     fault::{Fault, Kind},
-    lane::{Lane, LaneConfig, LaneHandle, spool::Keep},
+    lane::{Lane, LaneConfig, LaneHandle, spool::Keep, stored},
     orders::{EgressPort, LaneOrder, handoff},
     os::cpu,
     ring::{self, Poll, Ring, Uring},
@@ -29,12 +29,21 @@ pub struct Lanes {
     deaths: UnboundedReceiver<Fault>,
 }
 
+/// An open file the service manager has kept, with its name.
+pub type Kept = (String, OwnedFd);
+
 /// What a lane's thread sends back once it has read its checkpoint.
 type Started = (LaneHandle, EgressPort);
 
 impl Lanes {
     /// Starts as many lanes as the configuration says and waits until each has its ring.
-    pub fn start(config: &NodeConfig, board: &Arc<Board>) -> Result<(Self, Vec<EgressPort>), Fault> {
+    /// Of the descriptors in `kept` each lane gets those of its sources. A lane has read its state before the next one
+    /// begins.
+    pub fn start(
+        config: &NodeConfig,
+        board: &Arc<Board>,
+        mut kept: Vec<Kept>,
+    ) -> Result<(Self, Vec<EgressPort>), Fault> {
         let wanted = match config.backend {
             config::Backend::Auto => ring::Backend::Auto,
             config::Backend::Uring => ring::Backend::Uring,
@@ -67,7 +76,8 @@ impl Lanes {
                 core,
                 catch_up_percent: config.catch_up_percent,
             };
-            match lanes.spawn(lane_config, backend, board, &tell) {
+            let of_lane = kept.extract_if(.., |(name, _)| stored::lane_of(name, lane_config.lanes) == lane).collect();
+            match lanes.spawn(lane_config, of_lane, backend, board, &tell) {
                 Ok(port) => ports.push(port),
                 Err(error) => {
                     lanes.stop();
@@ -103,6 +113,7 @@ impl Lanes {
     fn spawn(
         &mut self,
         config: LaneConfig,
+        kept: Vec<Kept>,
         backend: ring::Backend,
         board: &Arc<Board>,
         tell: &UnboundedSender<Fault>,
@@ -113,8 +124,10 @@ impl Lanes {
             let death = Death { tell, lane: number, why: None, ended: false };
             pin(&config);
             match backend {
-                ring::Backend::Poll => turn(Poll::new(), config, board, &send, death),
-                ring::Backend::Uring | ring::Backend::Auto => turn(confined(), config, board, &send, death),
+                ring::Backend::Poll => turn(Poll::new().map(|ring| ring.inherit(kept)), config, board, &send, death),
+                ring::Backend::Uring | ring::Backend::Auto => {
+                    turn(confined().map(|ring| ring.inherit(kept)), config, board, &send, death);
+                }
             }
         })?;
         self.threads.push(thread);

@@ -23,7 +23,7 @@ use crate::{
     fault::{Fault, Kind},
     limits::{DRAIN_DEADLINE, READERS_MAX, REPORT_INTERVAL},
     orders::{EgressOrder, LaneOrder},
-    os::process,
+    os::{process, store},
     stats::Board,
 };
 
@@ -35,6 +35,8 @@ pub const DESCRIPTORS_WANTED: usize = READERS_MAX + 1024;
 /// # Errors
 /// Something could not start (nothing is left running), or a lane's ring failed.
 pub fn run(config: NodeConfig) -> Result<(), Fault> {
+    // Before anything else opens descriptors.
+    let kept = store::take_passed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -52,7 +54,7 @@ pub fn run(config: NodeConfig) -> Result<(), Fault> {
         Box::new(move |plan| fanout.plan(plan))
     };
     let control = control::start(&config, Arc::clone(&board), on_plan)?;
-    let (mut lanes, ports) = match Lanes::start(&config, &board) {
+    let (mut lanes, ports) = match Lanes::start(&config, &board, kept) {
         Ok(started) => started,
         Err(fault) => {
             control.stop();

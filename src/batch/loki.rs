@@ -1,8 +1,9 @@
 //! An open Loki push request: one buffer per stream, entries encoded as they come.
 //!
 //! Sealing only has to put stream heads before the buffers: the line is copied once, into its stream, and the
-//! compressor reads it there, unless its stream is small. Streams stand in the order of their first line. Of each stream
-//! a few facts are noted on the way (times, bytes, whose entries), by which `target::loki` decides without decoding.
+//! compressor reads it there, unless its stream is small. Streams stand in the order of their first line. Of each
+//! stream a few facts are noted on the way (times, bytes, whose entries), by which `target::loki` decides without
+//! decoding.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 

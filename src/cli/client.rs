@@ -116,17 +116,9 @@ impl Client {
     /// # Errors
     /// As `send`, or what the API says.
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
-        self.good(method, path, body).map(|reply| reply.body)
-    }
-
-    /// As `call`, with the whole answer.
-    ///
-    /// # Errors
-    /// As `call`.
-    pub fn good(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Fault> {
         let reply = self.send(method, path, body, None)?;
         if (200..300).contains(&reply.status) {
-            return Ok(reply);
+            return Ok(reply.body);
         }
         Err(refusal(&reply))
     }

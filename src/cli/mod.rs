@@ -13,10 +13,12 @@ pub mod document;
 pub mod environment;
 pub mod grammar;
 pub mod inspect;
+pub mod inspect_spool;
 pub mod manifest;
 pub mod next;
 pub mod object;
 pub mod print;
+pub mod quarantine;
 pub mod revision;
 pub mod run;
 pub mod screen;
@@ -31,7 +33,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use serde_json::json;
 
 use self::{
-    grammar::{Access, Cli, ColorWhen, CreateNoun, InspectNoun, JwtFlags, Verb},
+    grammar::{Access, Cli, ColorWhen, CreateNoun, InspectNoun, JwtFlags, Listed, ReplayNoun, Verb},
     screen::coloured,
 };
 use crate::{
@@ -103,6 +105,7 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Check(flags) => return check::check(&flags, access),
         Verb::Status(watch) => status::status(&watch, access)?,
         Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access),
+        Verb::Inspect { noun: InspectNoun::Spool { directory } } => return inspect_spool::spool(&directory, access),
         Verb::Create { noun: CreateNoun::Jwt(flags), wait } => {
             if wait.wait.is_some() {
                 return Err(Fault::new(Kind::Usage, "--wait", "a token is good at once"));
@@ -113,7 +116,9 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         }
         Verb::Create { noun: CreateNoun::Object(noun), wait } => object::create(&noun, &wait, access)?,
         Verb::Update { noun, wait } => object::update(&noun, &wait, access)?,
-        Verb::List { noun, watch } => object::list(noun, &watch, access)?,
+        Verb::List { noun: Listed::Objects(noun), watch } => object::list(noun, &watch, access)?,
+        Verb::List { noun: Listed::Quarantine(flags), .. } => quarantine::list(&flags, access)?,
+        Verb::Replay { noun: ReplayNoun::Quarantine(flags) } => quarantine::replay(&flags, access)?,
         Verb::Get { noun, watch } => object::get(&noun, &watch, access)?,
         Verb::Delete { noun, wait } => object::delete(&noun, &wait, access)?,
         Verb::Apply(flags) => return revision::apply(&flags, access),

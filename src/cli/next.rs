@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::{
-    client::{Client, Reply},
+    client::Client,
     grammar::{Access, Wait},
     object::BASE,
     print,
@@ -23,16 +23,13 @@ const GLANCE: Duration = Duration::from_secs(2);
 pub struct Change {
     kind: Kind,
     done: &'static str,
-    revision: u64,
     object: Value,
 }
 
 impl Change {
-    /// From the API's answer, whose tag is the revision.
-    pub fn of(kind: Kind, done: &'static str, reply: &Reply) -> Self {
-        let tag = reply.etag.as_deref().unwrap_or_default();
-        let revision = tag.trim_matches('"').parse().unwrap_or(0);
-        Self { kind, done, revision, object: reply.body.clone() }
+    /// From the object as the API answers it.
+    pub fn of(kind: Kind, done: &'static str, object: Value) -> Self {
+        Self { kind, done, object }
     }
 
     fn name(&self) -> &str {
@@ -43,11 +40,18 @@ impl Change {
         self.object["enabled"] == Value::Bool(true)
     }
 
-    fn goal(&self) -> Goal {
+    fn goal(&self, client: &Client) -> Result<Goal, Fault> {
         let flows = self.kind != Kind::TlsBundle && self.enabled();
         let flowing = if flows { vec![(self.kind, self.name().to_owned())] } else { Vec::new() };
-        Goal { revision: self.revision, flowing }
+        Ok(Goal { revision: newest(client)?, flowing })
     }
+}
+
+/// The revision of the node that was asked, which has what it accepted before it answers. An object's tag would not do:
+/// it counts otherwise where the store is a cluster's.
+fn newest(client: &Client) -> Result<u64, Fault> {
+    let status = client.call(Method::GET, &format!("{BASE}/status"), None)?;
+    Ok(status["revision"].as_u64().unwrap_or(0))
 }
 
 /// Says what was done and what comes next; waits before if asked to.
@@ -59,10 +63,10 @@ pub fn tell(client: &Client, access: &Access, wait: &Wait, change: &Change) -> R
     let done = format!("{} {} {}", change.kind.singular(), change.name(), change.done);
     if !access.is_for_people() {
         print::value(access, &change.object, |_, _| String::new())?;
-        return limit.map_or(Ok(()), |limit| wait::until(client, &change.goal(), limit).map(|_| ()));
+        return limit.map_or(Ok(()), |limit| wait::until(client, &change.goal(client)?, limit).map(|_| ()));
     }
     let next = match limit {
-        Some(limit) => match wait::until(client, &change.goal(), limit) {
+        Some(limit) => match change.goal(client).and_then(|goal| wait::until(client, &goal, limit)) {
             Ok(reached) if change.kind == Kind::TlsBundle || change.enabled() => format!(", {}", reached.words()),
             Ok(reached) => format!(", {}{}", reached.words(), next_step(client, change)),
             Err(fault) => {
@@ -86,8 +90,7 @@ pub fn tell(client: &Client, access: &Access, wait: &Wait, change: &Change) -> R
 /// As `tell`.
 pub fn await_newest(client: &Client, wait: &Wait) -> Result<(), Fault> {
     let Some(limit) = wait::limit(wait)? else { return Ok(()) };
-    let status = client.call(Method::GET, &format!("{BASE}/status"), None)?;
-    let goal = Goal { revision: status["revision"].as_u64().unwrap_or(0), flowing: Vec::new() };
+    let goal = Goal { revision: newest(client)?, flowing: Vec::new() };
     wait::until(client, &goal, limit).map(|reached| print::note(&reached.words()))
 }
 
@@ -95,7 +98,7 @@ const SEE: &str = ", enabled: see it flow with `corelane status`";
 
 /// Whether lines flow already, for somebody who looks on.
 fn seen(client: &Client, change: &Change) -> Option<String> {
-    let reached = wait::glance(client, &change.goal(), GLANCE)?;
+    let reached = wait::glance(client, &change.goal(client).ok()?, GLANCE)?;
     let lines = reached.lines.ok().filter(|lines| *lines > 0)?;
     Some(format!(", enabled, {}", wait::flowing(lines, reached.elapsed)))
 }

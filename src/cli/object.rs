@@ -12,7 +12,7 @@ use super::{
     print,
     screen::Screen,
     status,
-    table::Table,
+    table::{Table, time},
     watch::{self, Line, View},
 };
 use crate::{
@@ -28,8 +28,8 @@ pub const BASE: &str = "/api/v2/logs";
 pub fn create(noun: &ObjectNoun, wait: &Wait, access: &Access) -> Result<(), Fault> {
     let (kind, body) = document(noun)?;
     let client = access::client(access)?;
-    let reply = client.good(Method::POST, &format!("{BASE}/{}", kind.plural()), Some(&body))?;
-    next::tell(&client, access, wait, &Change::of(kind, "created", &reply))
+    let made = client.call(Method::POST, &format!("{BASE}/{}", kind.plural()), Some(&body))?;
+    next::tell(&client, access, wait, &Change::of(kind, "created", made))
 }
 
 /// # Errors
@@ -44,8 +44,8 @@ pub fn update(noun: &ObjectNoun, wait: &Wait, access: &Access) -> Result<(), Fau
         }
     }
     let client = access::client(access)?;
-    let reply = client.good(Method::PATCH, &path(Some(kind), &name), Some(&body))?;
-    next::tell(&client, access, wait, &Change::of(kind, "updated", &reply))
+    let made = client.call(Method::PATCH, &path(Some(kind), &name), Some(&body))?;
+    next::tell(&client, access, wait, &Change::of(kind, "updated", made))
 }
 
 /// # Errors
@@ -170,7 +170,11 @@ fn row(noun: ListNoun, item: &Value) -> Vec<String> {
         }
         ListNoun::Collectors => {
             let lag = format!("{:.0}s", item["lagSeconds"].as_f64().unwrap_or(0.0));
-            vec![text("id"), text("lastSeen"), text("alloyStatus"), status::health(item), text("revision"), lag]
+            let revision = match text("desiredRevision") {
+                desired if desired.is_empty() || desired == text("revision") => text("revision"),
+                desired => format!("{} of {desired}", text("revision")),
+            };
+            vec![text("id"), time(&text("lastSeen")), text("alloyStatus"), status::health(item), revision, lag]
         }
     }
 }

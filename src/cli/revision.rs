@@ -17,7 +17,7 @@ use super::{
     object::BASE,
     print,
     screen::{Screen, Tone},
-    table::Table,
+    table::{Table, time},
     wait::{self, Goal},
 };
 use crate::{
@@ -93,8 +93,7 @@ pub fn history(flags: &HistoryFlags, access: &Access) -> Result<(), Fault> {
         let mut table = Table::new(&["REV", "AT", "WHO", "WHAT", "OBJECTS"]);
         for entry in answer["revisions"].as_array().into_iter().flatten() {
             let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-            let at = text("at").split('.').next().map(|at| at.trim_end_matches('Z').replace('T', " "));
-            table.row(vec![text("revision"), at.unwrap_or_default(), text("who"), text("what"), touched(entry)]);
+            table.row(vec![text("revision"), time(&text("at")), text("who"), text("what"), touched(entry)]);
         }
         if table.is_empty() { "no revision yet\n".to_owned() } else { table.render(screen) }
     })

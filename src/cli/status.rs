@@ -8,7 +8,7 @@ use super::{
     grammar::{Access, Watch},
     print,
     screen::{Screen, Tone},
-    table::{Table, count},
+    table::{Table, count, time},
     watch::{self, Line, View},
 };
 use crate::fault::Fault;
@@ -48,7 +48,7 @@ fn summary(status: &Value) -> String {
     let lag = status["collector"]["lagSeconds"].as_f64().unwrap_or(0.0);
     let line = format!(
         "{}  revision {}  pipeline {}  read {}  delivered {}  refused {}  in flight {}  lag {lag:.0}s",
-        cell(&status["collector"]["lastSeen"]),
+        time(&cell(&status["collector"]["lastSeen"])),
         status["revision"],
         health(&status["collector"]),
         count(sum("read") + in_flight),
@@ -98,6 +98,9 @@ fn human(status: &Value, screen: &Screen) -> String {
         if status[noun].as_array().is_none_or(Vec::is_empty) {
             out.push_str(&format!("\n{next}\n"));
         }
+    }
+    for warning in items(&collector["warnings"]) {
+        out.push_str(&format!("\n{}\n", screen.paint(Tone::Warning, &format!("warning: {}", text(warning)))));
     }
     for complaint in items(&status["complaints"]) {
         let (kind, name) = (text(&complaint["kind"]), text(&complaint["name"]));
@@ -176,7 +179,7 @@ fn targets(targets: &Value) -> Table {
         let cells = vec![
             cell(&target["name"]),
             state,
-            cell(&target["lastAcked"]),
+            time(&cell(&target["lastAcked"])),
             counted(&target["resent"]),
             cell(&target["reason"]),
         ];
@@ -221,7 +224,12 @@ fn proof(reader: &Value) -> Option<String> {
 fn readers(status: &Value) -> Table {
     let mut table = Table::new(&["READER", "SOURCE", "BEHIND", "LOST UNSEEN"]);
     for reader in items(&status["readers"]).iter().take(READERS_SHOWN) {
-        let draining = if reader["draining"] == Value::Bool(true) { ", rotated away" } else { "" };
+        let draining = match (reader["kept"].as_str(), reader["draining"] == Value::Bool(true)) {
+            (Some("pinned"), _) => ", deleted, held open",
+            (Some("spooled"), _) => ", deleted, in the spool",
+            (_, true) => ", rotated away",
+            (_, false) => "",
+        };
         let behind = format!("{} bytes{draining}", counted(&reader["behindBytes"]));
         let unseen = match reader["unattributed"].as_u64() {
             None | Some(0) => String::new(),

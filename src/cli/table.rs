@@ -101,6 +101,14 @@ pub fn count(number: u64) -> String {
     out
 }
 
+/// A time of the API to the second, which is what a person wants: `2026-02-24T15:46:29Z`.
+pub fn time(text: &str) -> String {
+    match text.split_once('.') {
+        Some((seconds, rest)) if rest.ends_with('Z') => format!("{seconds}Z"),
+        _ => text.to_owned(),
+    }
+}
+
 fn is_number(cell: &str) -> bool {
     let digits = cell.strip_suffix('s').unwrap_or(cell);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || b",.".contains(&byte))
@@ -216,6 +224,13 @@ mod tests {
 
     fn after_code(piece: &str) -> &str {
         piece.split_once('m').filter(|(code, _)| code.starts_with('[')).map_or(piece, |(_, rest)| rest)
+    }
+
+    #[test]
+    fn times_are_told_to_the_second() {
+        assert_eq!(time("2026-02-24T15:46:29.123456789Z"), "2026-02-24T15:46:29Z");
+        assert_eq!(time("2026-02-24T15:46:29Z"), "2026-02-24T15:46:29Z");
+        assert_eq!(time(""), "");
     }
 
     #[test]

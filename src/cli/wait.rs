@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How often it looks.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(200);
 /// What is missing for a shorter time is not worth a word.
 const PATIENT: Duration = Duration::from_millis(500);
 

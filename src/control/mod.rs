@@ -59,7 +59,10 @@ pub fn start(config: &NodeConfig, board: Arc<Board>, on_plan: OnPlan) -> Result<
         certificate_pem: identity.current().pem.clone(),
         token_file: keys.token.clone(),
     };
-    endpoint.publish(config)?;
+    // On a full disk lines flow all the same; the command line finds its way once there is room.
+    let told =
+        endpoint.publish(config).inspect_err(|fault| tracing::warn!("not written, tried again: {fault}")).is_ok();
+    let untold = (!told).then(|| (endpoint.clone(), config.clone()));
     // Only the group's way in: without it the API is still there.
     let socket = Socket::bind(config).inspect_err(|fault| tracing::warn!("no unix socket: {fault}")).ok();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,7 +83,7 @@ pub fn start(config: &NodeConfig, board: Arc<Board>, on_plan: OnPlan) -> Result<
             let follower = tokio::spawn(async move { following.registry().follow().await });
             let store = tokio::spawn(async move { running.registry().store().run().await });
             let closing = Arc::clone(&ticking);
-            let ticker = tokio::spawn(tick(ticking, stopped.clone()));
+            let ticker = tokio::spawn(tick(ticking, untold, stopped.clone()));
             if let Err(error) = server::serve(doors, router, stopped).await {
                 tracing::error!("{}", Fault::io("API", &error));
             }
@@ -118,8 +121,9 @@ impl Control {
     }
 }
 
-/// Looks about once a second, and tells the other nodes now and then, until told to stop.
-async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+/// Looks about once a second, and tells the other nodes now and then, until told to stop; `untold` is written when it
+/// can be.
+async fn tick(shared: Arc<Shared>, mut untold: Option<(Endpoint, NodeConfig)>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(limits::OBJECTS_POLL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let telling = Arc::clone(&shared);
@@ -134,7 +138,10 @@ async fn tick(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     });
     loop {
         tokio::select! {
-            _ = interval.tick() => shared.tick(),
+            _ = interval.tick() => {
+                shared.tick();
+                untold = untold.filter(|(endpoint, config)| endpoint.publish(config).is_err());
+            }
             () = &mut beating => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }

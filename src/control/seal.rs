@@ -62,6 +62,17 @@ struct State {
     trouble: Option<String>,
 }
 
+/// What this node's keys are to the secrets of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// All are open, if there are any.
+    Open,
+    /// All are open; one is sealed with a key that does not seal any more.
+    Outdated,
+    /// One stays closed.
+    Closed,
+}
+
 /// A document as it came out of a store.
 #[derive(Debug)]
 pub struct Opened {
@@ -69,6 +80,7 @@ pub struct Opened {
     pub fields: Map<String, Value>,
     /// One for each of those.
     pub refusals: Vec<Refusal>,
+    pub standing: Standing,
     /// Names of secrets that were not sealed at all.
     pub plain: Vec<String>,
 }
@@ -129,7 +141,9 @@ impl Keyring {
         let name = name_of(fields);
         let mut missing = false;
         let sealed = schema::map_secrets(kind.schema(), fields, &mut |field, value| {
-            let sealed = keys.seal(&place(kind, name, field), value.as_str()?);
+            // What is sealed already stays as it is.
+            let Some(secret) = value.as_str() else { return Some(value.clone()) };
+            let sealed = keys.seal(&place(kind, name, field), secret);
             missing |= sealed.is_none();
             sealed
         });
@@ -147,14 +161,17 @@ impl Keyring {
     /// by.
     pub fn unseal(&self, kind: Kind, name: &str, fields: &Map<String, Value>) -> Opened {
         let keys = self.keys();
-        let (mut refusals, mut plain) = (Vec::new(), Vec::new());
+        let (mut refusals, mut plain, mut outdated) = (Vec::new(), Vec::new(), false);
         let fields = schema::map_secrets(kind.schema(), fields, &mut |field, value| {
             let Some(envelope) = value.get("sealed") else {
                 plain.push(field.to_owned());
                 return Some(value.clone());
             };
             match keys.open(&place(kind, name, field), envelope.as_str().unwrap_or_default()) {
-                Ok(secret) => Some(Value::String(secret)),
+                Ok((secret, newest)) => {
+                    outdated |= !newest;
+                    Some(Value::String(secret))
+                }
                 Err(why) => {
                     let top = field.split('.').next().unwrap_or(field);
                     refusals.push(Refusal::new(top, format!("`{field}` {why}")));
@@ -162,7 +179,12 @@ impl Keyring {
                 }
             }
         });
-        Opened { fields, refusals, plain }
+        let standing = match (refusals.is_empty(), outdated) {
+            (false, _) => Standing::Closed,
+            (true, true) => Standing::Outdated,
+            (true, false) => Standing::Open,
+        };
+        Opened { fields, refusals, standing, plain }
     }
 }
 
@@ -214,11 +236,12 @@ impl Keys {
         Some(json!({ "sealed": format!("{VERSION}.{}.{}", key.id, STANDARD.encode(whole)) }))
     }
 
-    /// The secret, or why it stays closed: a sentence without its subject.
-    fn open(&self, place: &str, envelope: &str) -> Result<String, String> {
+    /// The secret and whether the key that seals now has sealed it, or why it stays closed: a sentence without its
+    /// subject.
+    fn open(&self, place: &str, envelope: &str) -> Result<(String, bool), String> {
         let broken = || "is sealed in a way that cannot be read".to_owned();
         let [VERSION, id, body] = envelope.splitn(3, '.').collect::<Vec<_>>()[..] else { return Err(broken()) };
-        let Some(key) = self.0.iter().find(|key| key.id == id) else {
+        let Some((at, key)) = self.0.iter().enumerate().find(|(_, key)| key.id == id) else {
             let shown: String = id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
             return Err(format!("is sealed with the cluster key {shown}, which this node does not have"));
         };
@@ -230,7 +253,7 @@ impl Keys {
         let nonce = Nonce::try_assume_unique_for_key(&bytes).map_err(|_| broken())?;
         let plain = key.aead.open_in_place(nonce, Aad::from(place), &mut body);
         let plain = plain.map_err(|_| "was changed, or sealed for another object or field".to_owned())?;
-        String::from_utf8(plain.to_vec()).map_err(|_| broken())
+        String::from_utf8(plain.to_vec()).map(|secret| (secret, at == 0)).map_err(|_| broken())
     }
 }
 

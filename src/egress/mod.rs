@@ -1,8 +1,8 @@
 //! Egress: moves sealed batches to their targets and brings verdicts back, on tokio.
 //!
 //! One thread with a current-thread runtime. Each lane's port has a dispatcher, each enabled target a task with a queue
-//! of its own (a Loki one for each tenant); a task delivers in order, and no target ever waits for another. What bytes and answers mean stands in
-//! `target`; here they are only moved. TLS, HTTP and sockets are a library's work.
+//! of its own (a Loki one for each tenant); a task delivers in order, and no target ever waits for another. What bytes
+//! and answers mean stands in `target`; here they are only moved. TLS, HTTP and sockets are a library's work.
 //!
 //! A batch is in exactly one place, inside a `Load`, and a load answers exactly once, even when its task dies: that is
 //! what keeps a lane's ledger whole.

@@ -1,8 +1,9 @@
 //! Sending again what lies in a target's quarantine, when somebody has marked it so.
 //!
 //! The lines go the way of all others, through the task of their tenant: what is refused once more goes back into
-//! quarantine, and a target that does not answer makes them wait. A file is deleted when all of it has its fate; a crash
-//! before sends it again from its beginning. The ledger is not touched: these lines were counted when they went in.
+//! quarantine, and a target that does not answer makes them wait. A file is deleted when all of it has its fate; a
+//! crash before sends it again from its beginning. The ledger is not touched: these lines were counted when they went
+//! in.
 
 use std::{
     collections::BTreeMap,

@@ -188,6 +188,11 @@ impl BatchSet {
         }
     }
 
+    /// Who has not answered for a batch yet.
+    pub fn outstanding(&self, id: u64) -> TargetSet {
+        self.in_flight.get(&id).map_or_else(TargetSet::default, |in_flight| in_flight.outstanding)
+    }
+
     /// Takes one target's verdict on a batch: the batch, so that its parts can be settled.
     pub fn settle(&mut self, id: u64, bit: u8) -> Option<Arc<Batch>> {
         let in_flight = self.in_flight.get_mut(&id)?;

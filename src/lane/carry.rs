@@ -22,7 +22,7 @@ use crate::{
     plan::{MetadataField, Output, Plan},
     ring::{Now, Ring, Token},
     source::Next,
-    stats::Totals,
+    stats::{DropReason, Totals},
 };
 
 /// Why the hot loop ended.
@@ -330,10 +330,23 @@ fn share<R: Ring>(
         if !decoded.level.passes(branch.min_level) {
             continue;
         }
+        if hands.now.wall.0.saturating_sub(time.0) > branch.max_age {
+            branch.counts.dropped[DropReason::MaxAge as usize] += 1;
+            continue;
+        }
         let stream = stream_of(hands.streams, hands.plan, source, decoded.level);
         if !has_metadata {
             put_metadata(&mut metadata, &source.plan.metadata, line, seqnum);
             has_metadata = true;
+        }
+        let mut folded = Fields::default();
+        if hands.streams.folds(stream) {
+            for field in metadata.as_slice() {
+                folded.push(field.name, field.value);
+            }
+            for (name, value) in &source.plan.labels {
+                folded.push(name, value.as_bytes());
+            }
         }
         let hint = &record.hint;
         let contributor = Contributor { reader, pass, branch: number as u32 };
@@ -345,7 +358,7 @@ fn share<R: Ring>(
             level: decoded.level,
             time,
             line: if branch.shape.output() == Output::Message { decoded.message } else { record.frame },
-            metadata: metadata.as_slice(),
+            metadata: if folded.as_slice().is_empty() { metadata.as_slice() } else { folded.as_slice() },
             source: &source.plan.name,
             app: if hint.identifier.is_empty() { source.plan.name.as_bytes() } else { hint.identifier },
             procid: hint.pid,

@@ -22,20 +22,20 @@ impl<R: Ring, P: Port> Lane<R, P> {
     pub(super) fn finish(&mut self, id: u32) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let Some(size) = reader.file().map(|file| file.size) else { return };
-        if reader.regroup || !reader.passes.iter().all(|pass| matches!(pass.state, PassState::Idle { .. })) {
+        if reader.regroup {
             return;
         }
-        let mut rest = false;
+        // One that is done does not wait for one that is not.
         for pass in reader.passes.iter_mut().filter(|pass| pass.at.offset() < size) {
-            if let Cursor::File(cursor) = &mut pass.cursor {
+            if let (Cursor::File(cursor), PassState::Idle { .. }) = (&mut pass.cursor, pass.state) {
                 cursor.set_last();
                 pass.state = PassState::Ready;
                 self.ready.push_back((id, pass.id));
-                rest = true;
             }
         }
+        let busy = reader.passes.iter().any(|pass| !matches!(pass.state, PassState::Idle { .. }));
         // What a disabled target did not get waits for it for as long as the file has a name; then it is counted.
-        if rest || reader.flows.iter().any(|flow| !flow.is_settled()) || reader.has_parked_rest() {
+        if busy || reader.flows.iter().any(|flow| !flow.is_settled()) || reader.has_parked_rest() {
             return;
         }
         // What lies in an open batch stands in no flow's window yet.

@@ -5,6 +5,8 @@
 //! become one. Before a pass changes, every batch it has lines in is sealed, so that no line is counted for a flow it
 //! was not read for.
 
+use std::collections::BTreeSet;
+
 use super::{
     Awaiting, Lane,
     flow::{Flow, FlowState},
@@ -16,7 +18,7 @@ use crate::{
     model::{JournalPosition, Nanos, ObjectId, Position},
     orders::Port,
     plan::{Input, JournalInput, Plan, SourcePlan, StartAt, TargetPlan},
-    ring::{Now, Ring, Token},
+    ring::{Now, ReadNow, Ring, Token},
     source::journal::{JournalCursor, JournalStart, Own},
     stats::Totals,
 };
@@ -82,11 +84,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// Lets flows that wait and are settled join a pass, or begin one at the place of the one that is furthest behind.
     fn join_passes(&mut self, id: u32) {
         let joining = |flow: &Flow| flow.state == FlowState::Waiting && flow.is_settled();
+        // Who stands within a line walks alone: from the line's beginning, its other end would be nobody's.
+        let torn = self.torn(id);
+        let torn = |flow: &Flow| Some(flow.settled().offset()).filter(|offset| torn.contains(offset));
         while let Some(reader) = self.readers.get(&id)
-            && let Some(limit) = reader.flows.iter().find(|flow| joining(flow)).map(|flow| self.limit_of(flow.source))
+            && let Some(one) = reader.flows.iter().find(|flow| joining(flow))
         {
+            let (limit, place) = (self.limit_of(one.source), torn(one));
             let plan = &self.plan;
-            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit;
+            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit && torn(flow) == place;
             let first = reader.flows.iter().filter(|flow| alike(flow)).map(Flow::settled);
             let Some(at) = first.reduce(|a, b| if reached(&a, &b) { b } else { a }) else { return };
             let pass = match reader.passes.iter().find(|pass| pass.at == at && pass.limit == limit) {
@@ -94,12 +100,27 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 None => self.add_pass(id, at, limit),
             };
             let plan = &self.plan;
-            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit;
+            let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit && torn(flow) == place;
             let Some(reader) = self.readers.get_mut(&id) else { return };
             for flow in reader.flows.iter_mut().filter(|flow| alike(flow)) {
                 flow.state = FlowState::Reading { pass };
             }
         }
+    }
+
+    /// Positions of flows that stand within a line of a file that was rotated away: its end was taken for the line's,
+    /// and then more was written.
+    fn torn(&mut self, id: u32) -> BTreeSet<u64> {
+        let Some(reader) = self.readers.get(&id) else { return BTreeSet::new() };
+        let Some(file) = reader.file().filter(|file| file.draining) else { return BTreeSet::new() };
+        let settled: BTreeSet<u64> = reader.flows.iter().map(|flow| flow.settled().offset()).collect();
+        let (handle, several) = (file.handle, settled.len() > 1);
+        let mut last = [0];
+        let mut is_torn = |offset: &u64| {
+            let before = offset.checked_sub(1).map(|before| self.ring.read_now(handle, before, &mut last));
+            before.is_some_and(|read| !matches!(read, Ok(ReadNow::Ready(1))) || last != *b"\n")
+        };
+        settled.into_iter().filter(|offset| several && is_torn(offset)).collect()
     }
 
     fn limit_of(&self, source: ObjectId) -> Option<ObjectId> {
@@ -173,7 +194,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// Makes the branches of every pass from its flows; passes without flows end.
     fn rebuild(&mut self, id: u32) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
-        let Reader { flows, passes, sources, .. } = &mut **reader;
+        let Reader { flows, passes, sources, origin, .. } = &mut **reader;
         for pass in passes.iter_mut() {
             pass.branches.clear();
             pass.targets = TargetSet::default();
@@ -181,11 +202,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 let Some(index) = sources.iter().position(|source| source.plan.id == flow.source) else { continue };
                 let Some(target) = self.targets.get(flow.bit) else { continue };
                 pass.targets = pass.targets.with(flow.bit);
-                let new = branch(index, &sources[index].plan, &target.plan, flow, &pass.at);
+                let tenant = sources[index].plan.tenant.of(origin.path());
+                let new = branch(index, &sources[index].plan, tenant, &target.plan, flow, &pass.at);
                 let same = |branch: &&mut Branch| {
                     branch.source == index
                         && branch.shape == new.shape
                         && branch.min_level == new.min_level
+                        && branch.max_age == new.max_age
                         && branch.from == new.from
                 };
                 match pass.branches.iter_mut().find(same) {
@@ -233,13 +256,21 @@ fn limit_of(plan: &Plan, source: ObjectId) -> Option<ObjectId> {
     plan.source(source).filter(|plan| plan.rate_bytes.is_some()).map(|plan| plan.id)
 }
 
-fn branch(index: usize, source: &SourcePlan, target: &TargetPlan, flow: &Flow, at: &Position) -> Branch {
+fn branch(
+    index: usize,
+    source: &SourcePlan,
+    tenant: Option<&str>,
+    target: &TargetPlan,
+    flow: &Flow,
+    at: &Position,
+) -> Branch {
     Branch {
         source: index,
         id: flow.source,
         targets: TargetSet::one(flow.bit),
-        shape: shape(target, source.tenant.as_deref()),
+        shape: shape(target, tenant),
         min_level: source.min_level.max(target.min_level),
+        max_age: target.max_age.map_or(i64::MAX, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)),
         open: 0,
         from: (!reached(at, &flow.settled())).then(|| flow.settled()),
         counts: Totals::default(),

@@ -1,7 +1,7 @@
 //! Files that were kept over a restart, because they have no name any more: in the spool, or open with the service
 //! manager. They go on where they were, before anything that has a name.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{
     Lane,
@@ -71,20 +71,27 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     fn open_held(&mut self, source: &Arc<SourcePlan>, input: &FileInput, inherited: Inherited) {
+        let meta = match self.ring.stat(inherited.handle) {
+            Ok(meta) => meta,
+            Err(error) => {
+                // Looked at again next time; until then nothing of it counts as gone.
+                self.discovery.failed(&error);
+                return self.keeping.inherited.push(inherited);
+            }
+        };
         let Inherited { stored, name, handle } = inherited;
         let known = self.checkpoint.slots().any(|slot| match slot.key.reader {
             ReaderKey::File(identity) => slot.key.source == source.id && identity.same_inode(&stored.identity),
             ReaderKey::Journal { .. } => false,
         });
-        let meta = self.ring.stat(handle).ok().filter(|meta| {
-            (meta.device, meta.inode, meta.generation)
-                == (stored.identity.device, stored.identity.inode, stored.identity.generation)
-        });
-        let Some(meta) = meta.filter(|_| known) else {
+        let identity = stored.identity;
+        let is_it =
+            (meta.device, meta.inode, meta.generation) == (identity.device, identity.inode, identity.generation);
+        if !(known && is_it) {
             // All of it was settled, and the manager was not told in time.
             self.ring.close(handle);
             return self.unstore(name);
-        };
+        }
         let after = self.before(source.id, input, &stored.path);
         let (source, path) = (Arc::clone(source), stored.path);
         let begin = Begin { source, path, start: StartAt::Beginning, draining: true, after, stored: Some(name) };
@@ -122,7 +129,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             draining: true,
             after,
             head_short: false,
-            next_head_check: std::time::Duration::ZERO,
+            next_head_check: Duration::ZERO,
             vanishing: Vanishing { gone: Some(reached), stored: None, holes },
         };
         let start = Position::file(self.ring.spool.file(handle).map_or(0, File::start));
@@ -170,8 +177,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     /// The reader whose lines go before those of a file that was read under `path`.
-    fn before(&self, source: ObjectId, input: &FileInput, path: &PathBuf) -> Option<u32> {
-        let live = if input.asks_for(path) { Some(path.clone()) } else { live_name(path, input) };
+    fn before(&self, source: ObjectId, input: &FileInput, path: &Path) -> Option<u32> {
+        let live = if input.asks_for(path) { Some(path.to_owned()) } else { live_name(path, input) };
         self.latest_rotation_of(source, &live?)
     }
 }

@@ -283,7 +283,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         reader.unattributed = unattributed;
         self.readers.insert(id, Box::new(reader));
         self.update_flows(id);
-        self.close_overwritten(id);
+        self.close_overwritten(id, &head, &meta);
         let furthest = self.readers.get(&id).and_then(|reader| reader.flows.iter().map(|f| f.settled().offset()).max());
         if furthest.is_some_and(|furthest| furthest > meta.size) {
             self.mend_truncated(id, furthest.unwrap_or_default());

@@ -37,7 +37,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.update_files();
         self.update_journals();
         self.batches.close_all();
-        self.streams = Streams::default();
+        self.streams = Streams::new(&self.plan);
         let readers: Vec<u32> = self.readers.keys().copied().collect();
         for id in readers {
             self.update_flows(id);
@@ -220,24 +220,30 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         reader.regroup = true;
         let mut missing = Vec::new();
+        let targets: Vec<_> = (self.targets.iter())
+            .filter(|(_, target)| !target.removed && target.tenant.is_none())
+            .map(|(_, target)| Arc::clone(&target.plan))
+            .collect();
         for source in reader.sources.iter().map(|source| &source.plan) {
-            for (bit, target) in self.targets.iter().filter(|(_, target)| !target.removed) {
-                if reader.flows.iter().any(|flow| flow.source == source.id && flow.bit == bit) {
+            let tenant = source.tenant.of(reader.origin.path());
+            for target in &targets {
+                let Some(bit) = self.targets.outlet(target.id, tenant) else { continue };
+                let same = |flow: &&mut Flow| flow.source == source.id && flow.target == target.id;
+                if let Some(flow) = reader.flows.iter_mut().find(same) {
+                    flow.bit = bit;
                     continue;
                 }
-                let key = Key { reader: reader.key, source: source.id, target: target.plan.id };
+                let key = Key { reader: reader.key, source: source.id, target: target.id };
                 match self.checkpoint.content(&key) {
                     Some(Content::Flow { position, totals, newest }) => {
-                        let mut flow = Flow::new(source.id, target.plan.id, bit, *position, *totals, *newest);
+                        let mut flow = Flow::new(source.id, target.id, bit, *position, *totals, *newest);
                         flow.dirty = false;
                         flow.state = FlowState::Parked;
                         reader.flows.push(flow);
                     }
                     // A target that was enabled before has a place in every file, even while it is disabled.
-                    _ if self.plan.routes(source, &target.plan)
-                        || self.checkpoint.has_flow(source.id, target.plan.id) =>
-                    {
-                        missing.push((source.id, target.plan.id, bit));
+                    _ if self.plan.routes(source, target) || self.checkpoint.has_flow(source.id, target.id) => {
+                        missing.push((source.id, target.id, bit));
                     }
                     _ => {}
                 }

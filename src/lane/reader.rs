@@ -4,7 +4,11 @@
 //! the same lines in the same bytes form a branch: a record is decoded once for each source, filtered and encoded once
 //! for each branch, and counted there; the counts go to the flows when a batch is sealed.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     batch_set::OpenIndex,
@@ -55,6 +59,16 @@ pub struct Reader {
 pub enum Origin {
     File(FileOrigin),
     Journal(JournalOrigin),
+}
+
+impl Origin {
+    /// Of the file; a journal has none.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => Some(&file.path),
+            Self::Journal(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -177,6 +191,8 @@ pub struct Branch {
     pub targets: TargetSet,
     pub shape: Shape,
     pub min_level: Level,
+    /// Lines older than so many nanoseconds are dropped.
+    pub max_age: i64,
     pub open: OpenIndex,
     /// Records before it are not for this branch.
     pub from: Option<Position>,
@@ -218,8 +234,8 @@ impl Reader {
         }
     }
 
-    pub fn flow_mut(&mut self, source: ObjectId, bit: u8) -> Option<&mut Flow> {
-        self.flows.iter_mut().find(|flow| flow.source == source && flow.bit == bit)
+    pub fn flow_mut(&mut self, source: ObjectId, target: ObjectId) -> Option<&mut Flow> {
+        self.flows.iter_mut().find(|flow| flow.source == source && flow.target == target)
     }
 
     pub fn pass_mut(&mut self, id: u32) -> Option<&mut Pass> {

@@ -16,7 +16,7 @@ use crate::{
     os::cpu,
     ring::Ring,
     source::journal::JournalCounts,
-    stats::{FlowReport, JournalReport, LaneReport, ReaderReport, Totals},
+    stats::{FlowReport, JournalReport, Kept, LaneReport, ReaderReport, Totals},
 };
 
 /// What is being summed for one (source, target).
@@ -41,6 +41,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let imbalances = self.imbalances();
         let mut troubles: Vec<String> = self.troubles.iter().cloned().collect();
         troubles.extend(self.checkpoint.trouble().map(str::to_owned));
+        troubles.extend(self.streams.trouble());
         self.board.publish_lane(LaneReport {
             lane: self.config.lane,
             backend: self.ring.backend(),
@@ -54,6 +55,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
             troubles,
             drained: self.is_drained(),
             imbalances,
+            kept: self.kept_report(),
+            lost: self.lost_reports(),
         });
     }
 
@@ -74,6 +77,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// Ordered to drain, and nothing is in flight, unsynced or about to vanish any more.
     pub fn is_drained(&self) -> bool {
         self.draining && self.batches.is_idle() && self.checkpoint.is_safe() && self.is_kept()
+    }
+
+    /// What is lost of files that are gone; what is lost of the others stands with their readers.
+    fn lost_reports(&self) -> Vec<(String, u64)> {
+        let sources = self.plan.sources.iter().filter(|source| self.is_mine(source));
+        let lost = sources.map(|source| (source.name.clone(), self.closed_unattributed(source.id)));
+        lost.filter(|(_, lines)| *lines > 0).collect()
     }
 
     fn flow_reports(&self) -> Vec<FlowReport> {
@@ -141,7 +151,13 @@ fn reader_report(reader: &Reader) -> ReaderReport {
         Origin::Journal(_) => (0, false),
     };
     let unattributed = reader.unattributed.saturating_add(reader.entries.unattributed);
-    ReaderReport { source, path: reader.path(), behind_bytes, draining, unattributed, journal: journal_report(reader) }
+    let kept = match reader.vanished_bytes() {
+        0 => Kept::Named,
+        _ if reader.is_spooled() => Kept::Spooled,
+        _ => Kept::Pinned,
+    };
+    let (path, journal) = (reader.path(), journal_report(reader));
+    ReaderReport { source, path, behind_bytes, draining, kept, unattributed, journal }
 }
 
 fn journal_report(reader: &Reader) -> Option<JournalReport> {

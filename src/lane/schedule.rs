@@ -16,7 +16,7 @@ use super::{
     target::TargetSet,
 };
 use crate::{
-    limits::{CATCH_UP_LAG, EVENT_TIME_SLACK, HOLD_MAX, PASS_BYTES, SPLIT_AFTER, TARGETS_MAX, TURN_BYTES},
+    limits::{CATCH_UP_LAG, EVENT_TIME_SLACK, HOLD_MAX, OUTLETS_MAX, PASS_BYTES, SPLIT_AFTER, TURN_BYTES},
     model::{Nanos, ObjectId},
     orders::Port,
     plan::TargetKind,
@@ -42,8 +42,8 @@ pub(super) struct Candidate {
 
 /// For each target the two readers whose next records are oldest.
 struct Oldest {
-    first: [(Nanos, u32); TARGETS_MAX],
-    second: [Nanos; TARGETS_MAX],
+    first: [(Nanos, u32); OUTLETS_MAX],
+    second: [Nanos; OUTLETS_MAX],
 }
 
 const LATEST: Nanos = Nanos(i64::MAX);
@@ -51,7 +51,7 @@ const LATEST: Nanos = Nanos(i64::MAX);
 impl Oldest {
     /// `candidates` in the order of their keys; `ordered` are the targets that ask for event time.
     fn new(candidates: &[Candidate], ordered: TargetSet) -> Self {
-        let mut oldest = Self { first: [(LATEST, 0); TARGETS_MAX], second: [LATEST; TARGETS_MAX] };
+        let mut oldest = Self { first: [(LATEST, 0); OUTLETS_MAX], second: [LATEST; OUTLETS_MAX] };
         for candidate in candidates.iter().filter(|candidate| !candidate.stuck) {
             // Who has to wait for a predecessor holds up nobody: that would be a circle.
             let targets = candidate.targets.without(candidate.follows);

@@ -83,7 +83,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     }
 
     fn settle(&mut self, verdict: &Verdict) {
-        let Some(bit) = self.targets.bit_in_flight(verdict.target) else { return };
+        let Some(bit) = self.targets.of(self.batches.outstanding(verdict.batch), verdict.target) else { return };
         let Some(batch) = self.batches.settle(verdict.batch, bit) else { return };
         self.targets.settled(bit, batch.raw_bytes);
         if verdict.outcome == Outcome::Returned
@@ -102,7 +102,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
         for (index, part) in (0..).zip(&batch.parts) {
             let Some(reader) = self.readers.get_mut(&part.reader) else { continue };
-            let Some(flow) = reader.flow_mut(part.source, bit) else { continue };
+            let Some(flow) = reader.flow_mut(part.source, verdict.target) else { continue };
             let lost = shortfall.as_ref().map_or_else(Totals::default, |shortfall| shortfall.of(index));
             flow.verdict(batch.id, &verdict.outcome, &lost, self.now.wall);
             let joins = flow.state == FlowState::Waiting && (flow.is_settled() || verdict.outcome == Outcome::Returned);

@@ -65,9 +65,9 @@ impl Stored {
     }
 }
 
-/// The source a stored descriptor belongs to, by its name.
-pub fn source_of(name: &str) -> Option<ObjectId> {
-    Stored::parse(name).map(|stored| stored.source)
+/// The lane that carries the source of a stored descriptor, by its name; the first for names that are not ours.
+pub fn lane_of(name: &str, lanes: u16) -> u16 {
+    Stored::parse(name).map_or(0, |stored| (stored.source.0 % u64::from(lanes.max(1))) as u16)
 }
 
 /// Takes what the manager has kept. What is not ours is let go.

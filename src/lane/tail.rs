@@ -11,7 +11,7 @@ use super::{
     reader::{Cursor, Origin, PassState, Tail},
 };
 use crate::{
-    limits::{FINGERPRINT_BYTES, JOURNAL_POLL, ROTATED_QUIET, TAIL_IDLE, TAIL_POLL},
+    limits::{FINGERPRINT_BYTES, JOURNAL_POLL, JOURNAL_REST, ROTATED_QUIET, TAIL_IDLE, TAIL_POLL},
     model::ReaderKey,
     orders::Port,
     ring::{Meta, ReadNow, Ring, Watch, WatchKind},
@@ -35,7 +35,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
                         self.look_closely(id);
                     }
                 }
-                Some(Origin::Journal(journal)) if self.now.mono >= journal.next_look => self.look_at_journal(id),
+                Some(Origin::Journal(journal)) if self.now.mono >= journal.next_look => {
+                    self.look_at_journal(id);
+                    self.watch_journal_again(id);
+                }
                 _ => {}
             }
         }
@@ -165,15 +168,19 @@ impl<R: Ring, P: Port> Lane<R, P> {
             })
             .flatten()
             .collect();
+        for trouble in troubles {
+            self.trouble(trouble);
+        }
+    }
+
+    /// Watches the directories of a journal that are not watched: new ones, and those whose watch has fired.
+    fn watch_journal_again(&mut self, id: u32) {
+        let Some(reader) = self.readers.get(&id) else { return };
         let paths = reader.passes.first().map_or(0, |pass| match &pass.cursor {
             Cursor::Journal(cursor) => cursor.watch_paths().count(),
             Cursor::File(_) => 0,
         });
-        let unwatched = matches!(&reader.origin, Origin::Journal(journal) if journal.watches.len() < paths);
-        for trouble in troubles {
-            self.trouble(trouble);
-        }
-        if unwatched {
+        if matches!(&reader.origin, Origin::Journal(journal) if journal.watches.len() < paths) {
             self.watch_journal(id);
         }
     }
@@ -190,7 +197,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
             Some(Origin::Journal(journal)) => {
                 journal.watches.retain(|known| *known != watch);
                 self.look_at_journal(id);
-                self.watch_journal(id);
+                // A writer that never rests would have every line looked at by itself: what it writes meanwhile is seen
+                // when it is watched again.
+                let rested = self.now.mono + JOURNAL_REST;
+                if let Some(Origin::Journal(journal)) = self.readers.get_mut(&id).map(|reader| &mut reader.origin) {
+                    journal.next_look = rested;
+                }
+                self.next_tail = self.next_tail.min(rested);
             }
             None => {}
         }
@@ -202,7 +215,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         for id in readers {
             match self.readers.get(&id).map(|reader| &reader.origin) {
                 Some(Origin::File(_)) => self.look_closely(id),
-                Some(Origin::Journal(_)) => self.look_at_journal(id),
+                Some(Origin::Journal(_)) => {
+                    self.look_at_journal(id);
+                    self.watch_journal_again(id);
+                }
                 None => {}
             }
         }

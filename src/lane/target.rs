@@ -1,20 +1,21 @@
 //! Targets as a lane sees them: a bit, a shape and a budget.
 //!
 //! Credit is what a target may still be given: a number of batches and of bytes in flight. A target without credit is
-//! not read for; it never makes the lane wait.
+//! not read for; it never makes the lane wait. Each tenant of a Loki is a target of its own here, with an equal share
+//! of the target's `queueBytes`: one that is refused or slow holds up no other.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     batch::Shape,
-    limits::{BATCH_BYTES, BATCHES_IN_FLIGHT_MAX, TARGETS_MAX},
+    limits::{BATCH_BYTES, BATCHES_IN_FLIGHT_MAX, OUTLETS_MAX, TARGETS_MAX},
     model::ObjectId,
     plan::{Plan, TargetKind, TargetPlan},
 };
 
 /// Some of a lane's targets, by bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct TargetSet(u64);
+pub struct TargetSet(u128);
 
 impl TargetSet {
     pub fn one(bit: u8) -> Self {
@@ -70,6 +71,10 @@ impl fmt::Display for TargetSet {
 #[derive(Debug)]
 pub struct Target {
     pub plan: Arc<TargetPlan>,
+    /// Whose lines of it, where a tenant has a credit of its own.
+    pub tenant: Option<String>,
+    /// How many share its `queueBytes`.
+    shares: usize,
     /// No longer in the plan: the bit is free once nothing is in flight.
     pub removed: bool,
     /// Batches sealed for it and not settled.
@@ -87,7 +92,7 @@ impl Target {
     pub fn has_credit(&self) -> bool {
         self.rests_until.is_none()
             && self.in_flight < BATCHES_IN_FLIGHT_MAX / 2
-            && self.in_flight_bytes + BATCH_BYTES <= self.plan.queue_bytes
+            && (self.in_flight == 0 || self.in_flight_bytes + BATCH_BYTES <= self.plan.queue_bytes / self.shares.max(1))
     }
 
     /// Whether one more batch may be handed over: the verdict ring has room for so many.
@@ -110,26 +115,68 @@ impl Targets {
                 && plan.target(target.plan.id).is_none()
             {
                 target.removed = true;
-                if target.in_flight == 0 {
-                    *slot = None;
-                }
+            }
+            // Of tenants those that are still there are given a credit anew.
+            if slot.as_ref().is_some_and(|target| target.in_flight == 0 && (target.removed || target.tenant.is_some()))
+            {
+                *slot = None;
             }
         }
         for new in &plan.targets {
+            let mut known = false;
             // One that comes back while something of it is in flight has its place still.
-            match self.slots.iter_mut().flatten().find(|target| target.plan.id == new.id) {
-                Some(target) => {
-                    target.plan = Arc::clone(new);
-                    target.removed = false;
-                }
-                None => self.insert(Arc::clone(new)),
+            for target in self.slots.iter_mut().flatten().filter(|target| target.plan.id == new.id) {
+                target.plan = Arc::clone(new);
+                target.removed = false;
+                known |= target.tenant.is_none();
+            }
+            if !known {
+                self.insert(Arc::clone(new), None);
+            }
+        }
+        self.share_out();
+    }
+
+    /// The bit of what goes to a target for a tenant (`None`: whichever the target says). Tenants get a credit of their
+    /// own as long as there are some left.
+    pub fn outlet(&mut self, id: ObjectId, tenant: Option<&str>) -> Option<u8> {
+        let is_it = |slot: &Option<Target>, tenant: Option<&str>| {
+            slot.as_ref().is_some_and(|target| target.plan.id == id && target.tenant.as_deref() == tenant)
+        };
+        let common = self.slots.iter().position(|slot| is_it(slot, None))?;
+        let plan = Arc::clone(&self.slots[common].as_ref()?.plan);
+        let TargetKind::Loki(loki) = &plan.kind else { return Some(common as u8) };
+        let Some(tenant) = tenant.filter(|tenant| loki.tenant.as_deref() != Some(tenant)) else {
+            return Some(common as u8);
+        };
+        if !self.slots.iter().any(|slot| is_it(slot, Some(tenant))) {
+            let tenants = self.slots.iter().flatten().filter(|target| target.tenant.is_some()).count();
+            if tenants >= OUTLETS_MAX - TARGETS_MAX {
+                return Some(common as u8);
+            }
+            self.insert(plan, Some(tenant.to_owned()));
+        }
+        let found = self.slots.iter().position(|slot| is_it(slot, Some(tenant)));
+        Some(found.unwrap_or(common) as u8)
+    }
+
+    /// Tells everybody how many share the queue of their target.
+    fn share_out(&mut self) {
+        for at in 0..self.slots.len() {
+            let Some(id) = self.slots[at].as_ref().map(|target| target.plan.id) else { continue };
+            let others = self.slots.iter().flatten().filter(|target| target.plan.id == id && target.tenant.is_some());
+            let shares = 1 + others.count();
+            if let Some(target) = &mut self.slots[at] {
+                target.shares = shares;
             }
         }
     }
 
-    fn insert(&mut self, plan: Arc<TargetPlan>) {
+    fn insert(&mut self, plan: Arc<TargetPlan>, tenant: Option<String>) {
         let target = Target {
             plan,
+            tenant,
+            shares: 1,
             removed: false,
             in_flight: 0,
             with_port: 0,
@@ -140,15 +187,15 @@ impl Targets {
         match self.slots.iter().position(Option::is_none) {
             Some(free) => self.slots[free] = Some(target),
             // More than the plan may hold only while removed ones are still in flight; those wait for the next plan.
-            None if self.slots.len() < TARGETS_MAX => self.slots.push(Some(target)),
+            None if self.slots.len() < OUTLETS_MAX => self.slots.push(Some(target)),
             None => {}
         }
+        self.share_out();
     }
 
-    /// The bit of a target that has something in flight, removed ones included.
-    pub fn bit_in_flight(&self, id: ObjectId) -> Option<u8> {
-        let is_it = |slot: &Option<Target>| slot.as_ref().is_some_and(|target| target.plan.id == id);
-        self.slots.iter().position(is_it).map(|at| at as u8)
+    /// Which of these is the target's; removed ones included.
+    pub fn of(&self, set: TargetSet, id: ObjectId) -> Option<u8> {
+        set.iter().find(|bit| self.get(*bit).is_some_and(|target| target.plan.id == id))
     }
 
     pub fn get(&self, bit: u8) -> Option<&Target> {

@@ -10,14 +10,14 @@ use std::mem;
 
 use super::{
     Lane,
-    checkpoint::{Content, Slot},
+    checkpoint::{Content, Key, Slot},
     flow::FlowState,
     identity::Marks,
     reader::Reader,
 };
 use crate::{
     limits::{FINGERPRINT_BYTES, HEAD_CHECK_INTERVAL},
-    model::{ObjectId, Position, ReaderKey},
+    model::{FileIdentity, ObjectId, Position, ReaderKey},
     orders::Port,
     ring::{Meta, ReadNow, Ring},
     source::file::Head,
@@ -47,9 +47,16 @@ impl<R: Ring, P: Port> Lane<R, P> {
         // A line has one byte at least; and something may have come and gone that nobody saw.
         let unread = reader.read_to().map_or(0, |at| known.saturating_sub(at)).max(1);
         let Some(file) = reader.file_mut() else { return };
-        // It has another head now, and is to be known by that.
         file.head_short = true;
         let size = file.size;
+        // It has another head now, and is to be known by that; until it is read, by its inode alone.
+        let old = reader.key;
+        if let ReaderKey::File(identity) = old {
+            let none = Head::default().identity(&Meta::default());
+            let (head_bytes, head_hash) = (none.head_bytes, none.head_hash);
+            reader.key = ReaderKey::File(FileIdentity { head_bytes, head_hash, ..identity });
+            self.checkpoint.rename(old, reader.key);
+        }
         reader.unattributed = reader.unattributed.saturating_add(unread);
         reader.start = Position::file(0);
         reader.marks = Marks::default();
@@ -76,7 +83,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
 
     /// Closes what is known of other content in the same place as a reader's: its inode is taken again, or it was
     /// overwritten while nothing ran. What was not read of that is lost.
-    pub(super) fn close_overwritten(&mut self, id: u32) {
+    pub(super) fn close_overwritten(&mut self, id: u32, head: &Head, meta: &Meta) {
         let Some(reader) = self.readers.get(&id) else { return };
         let (ReaderKey::File(own), Some(source)) = (reader.key, reader.sources.first()) else { return };
         let (source, path) = (source.plan.id, reader.path());
@@ -86,10 +93,17 @@ impl<R: Ring, P: Port> Lane<R, P> {
             }
             ReaderKey::Journal { .. } => false,
         };
-        let old: Vec<ReaderKey> = (self.checkpoint.slots())
+        let mut old: Vec<ReaderKey> = (self.checkpoint.slots())
             .filter(|slot| slot.key.source == source && is_old(&slot.key.reader))
             .map(|slot| slot.key.reader)
             .collect();
+        old.dedup();
+        // The same file under a key it had before: giving it the new one was cut short.
+        for same in old.extract_if(.., |key| matches!(key, ReaderKey::File(other) if head.continues(other, meta))) {
+            let slots = self.checkpoint.slots().filter(|slot| slot.key.source == source && slot.key.reader == same);
+            let keys: Vec<Key> = slots.map(|slot| slot.key).collect();
+            keys.iter().for_each(|key| self.checkpoint.forget(key));
+        }
         if old.is_empty() {
             return;
         }

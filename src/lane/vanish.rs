@@ -1,10 +1,11 @@
 //! What would vanish: files without a name that a flow still needs.
 //!
-//! Such a file is held by its descriptor, which the service manager is asked to hold as well. Beyond `Keep::pinned_bytes`
-//! of them, and of all of them when the lane stops, the bytes go to the spool, the file deleted first going first; what
-//! finds no room there is counted and dropped. A flow of a disabled target holds nothing: what it did not get is
-//! counted when nobody else needs the file and its name is gone. All of it is a look each `VANISHING_LOOK` and one block
-//! of one file at a time in between, so the lines of the others never wait for it.
+//! Such a file is held by its descriptor, which the service manager is asked to hold as well. Beyond
+//! `Keep::pinned_bytes` of them, and of all of them when the lane stops, the bytes go to the spool, the oldest reader's
+//! first; what finds no room there is counted and dropped. What counts as pinned is the whole file, since that is what
+//! it takes on the disk. A flow of a disabled target holds nothing: what it did not get is counted when nobody else
+//! needs the file and its name is gone. All of it is a look each `VANISHING_LOOK` and one block of one file at a time
+//! in between, so the lines of the others never wait for it.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::{
     identity::{Identity, Span},
     reader::{Cursor, FileOrigin, PassState, Reader, Tail},
     spool::{
-        File, Hole, Spool, Spooled,
+        Hole, Spool, Spooled,
         job::{Job, Range, Step},
         key_of,
         segment::{Kind, Owner},
@@ -27,7 +28,7 @@ use crate::{
     orders::Port,
     ring::{Handle, Ring, Token},
     source::FileCursor,
-    stats::DropReason,
+    stats::{DropReason, KeptReport},
 };
 
 /// What is done to keep one file.
@@ -112,8 +113,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         for name in std::mem::take(&mut self.keeping.unstore) {
             self.unstore(name);
         }
-        let draining = |reader: &&Box<Reader>| reader.file().is_some_and(|file| file.draining);
-        let all: Vec<u32> = self.readers.values().filter(draining).map(|reader| reader.id).collect();
+        // What was deleted since the last look of the discovery must not be left behind when the lane stops.
+        let draining = |reader: &Reader| reader.file().is_some_and(|file| file.draining || self.draining);
+        let all: Vec<u32> = self.readers.values().filter(|reader| draining(reader)).map(|reader| reader.id).collect();
         let (mut pinned, mut count) = (0, 0);
         for id in &all {
             if let Some(bytes) = self.look_at_deleted(*id) {
@@ -161,10 +163,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let file = reader.file_mut()?;
         if let (ReaderKey::File(identity), None) = (key, &file.vanishing.stored) {
             let name = Stored { source, identity, path: file.path.clone() }.name();
-            match self.ring.store(handle, &name) {
-                Ok(true) => file.vanishing.stored = Some(name),
-                // Asked again at the next look.
-                Ok(false) | Err(_) => {}
+            // What fails is asked again at the next look.
+            if let Ok(true) = self.ring.store(handle, &name) {
+                file.vanishing.stored = Some(name);
             }
         }
         Some(meta.size)
@@ -176,8 +177,11 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let quiet = |reader: &&Reader| self.draining || reader.is_quiet(self.now.mono);
         let readers = || all.iter().filter_map(|id| self.readers.get(id)).map(|reader| &**reader);
         let most = self.config.keep.pinned_bytes / u64::from(self.config.lanes.max(1));
-        let next = readers().filter(held).find(quiet).filter(|_| self.draining || self.keeping.pinned.0 > most);
+        let (bytes, files) = self.keeping.pinned;
+        let is_much = self.draining || bytes > most || files > DRAINING_READERS_MAX as u64 / 2;
+        let next = readers().filter(held).find(quiet).filter(|_| is_much);
         if let Some(id) = next.map(|reader| reader.id) {
+            self.keeping.done = false;
             return self.begin_spooling(id);
         }
         self.keeping.done = self.draining;
@@ -308,6 +312,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let before = std::mem::replace(&mut file.handle, into);
         file.size = size;
         file.head_short = false;
+        file.draining = true;
         for at in 0..reader.passes.len() {
             reader.passes[at].put_down(&mut self.pool);
             reader.read_anew(at);
@@ -406,10 +411,15 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.keeping.job.as_ref().is_some_and(|job| job.goes_to() == Some(handle))
     }
 
-    /// Bytes and files in the spool.
-    pub(super) fn spooled(&self) -> (u64, u64) {
-        let whole = self.ring.spool.files().filter(|(_, file): &(Handle, &File)| file.whole).count();
-        (self.ring.spool.bytes(), whole as u64)
+    pub(super) fn kept_report(&self) -> KeptReport {
+        let (pinned_bytes, pinned_files) = self.keeping.pinned;
+        let spool = &self.ring.spool;
+        KeptReport {
+            pinned_files,
+            pinned_bytes,
+            spooled_files: spool.files().count() as u64,
+            spooled_bytes: spool.bytes(),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The service manager's descriptor store: open files that outlive this process (sd_notify(3), `FDSTORE=1`).
 //!
 //! A descriptor is sent to the manager with a name and comes back under it at the next start (sd_listen_fds(3)). The
-//! manager never answers: whether it keeps what it is given (`FileDescriptorStoreMax=`), and over what, cannot be asked.
+//! manager never answers: whether it keeps what it is given (`FileDescriptorStoreMax=`), and over what, cannot be
+//! asked.
 
 use std::{
     ffi::OsStr,

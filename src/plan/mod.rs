@@ -6,7 +6,7 @@
 pub mod source;
 pub mod target;
 
-pub use source::{FileInput, Format, Input, JournalInput, MetadataField, SourcePlan, StartAt};
+pub use source::{FileInput, Format, Input, JournalInput, MetadataField, SourcePlan, StartAt, Tenant};
 pub use target::{
     Auth, ConsolePlan, Framing, LokiLimits, LokiPlan, Output, Protocol, Route, Secret, SyslogPlan, TargetKind,
     TargetPlan, TlsBundle, TooOld,

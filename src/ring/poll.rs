@@ -45,8 +45,10 @@ impl Poll {
     }
 
     /// Gives this ring what the service manager has kept for it, by name.
-    pub fn inherit(&mut self, kept: Vec<(String, OwnedFd)>) {
+    #[must_use]
+    pub fn inherit(mut self, kept: Vec<(String, OwnedFd)>) -> Self {
         self.kernel.inherit(kept);
+        self
     }
 
     /// What was readable: names, content, bell.

@@ -103,8 +103,10 @@ impl Uring {
     }
 
     /// Gives this ring what the service manager has kept for it, by name.
-    pub fn inherit(&mut self, kept: Vec<(String, OwnedFd)>) {
+    #[must_use]
+    pub fn inherit(mut self, kept: Vec<(String, OwnedFd)>) -> Self {
         self.kernel.inherit(kept);
+        self
     }
 
     /// Puts a read under way. Room was checked by the caller, so an error means a defect or a torn ring.

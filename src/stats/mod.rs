@@ -6,5 +6,7 @@
 pub mod report;
 pub mod totals;
 
-pub use report::{Board, FlowReport, JournalReport, LaneReport, ReaderReport, TargetReport, TargetState};
+pub use report::{
+    Board, FlowReport, JournalReport, Kept, KeptReport, LaneReport, ReaderReport, TargetReport, TargetState,
+};
 pub use totals::{DropReason, Totals};

@@ -31,6 +31,33 @@ pub struct LaneReport {
     pub drained: bool,
     /// Times a flow's totals did not balance. Never anything but 0.
     pub imbalances: u64,
+    /// What is kept of files that have no name any more.
+    pub kept: KeptReport,
+    /// By source name: lines lost unseen in files that are gone, as an upper bound.
+    pub lost: Vec<(String, u64)>,
+}
+
+/// What one lane keeps of deleted files that are still needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptReport {
+    /// Held open.
+    pub pinned_files: u64,
+    pub pinned_bytes: u64,
+    /// In the spool; bytes as they lie there.
+    pub spooled_files: u64,
+    pub spooled_bytes: u64,
+}
+
+/// How a file that a reader still needs is kept from vanishing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// It has a name.
+    #[default]
+    Named,
+    /// Deleted, and held open.
+    Pinned,
+    /// Deleted; its bytes are in the spool.
+    Spooled,
 }
 
 /// One file or journal directory.
@@ -43,6 +70,7 @@ pub struct ReaderReport {
     pub behind_bytes: u64,
     /// Rotated away or deleted, still being drained.
     pub draining: bool,
+    pub kept: Kept,
     /// Upper bound of lines lost before they could be seen (vacuumed, truncated), not attributable to a flow.
     pub unattributed: u64,
     /// What became of the entries of a journal; `None` for a file.

@@ -76,7 +76,7 @@ fn tricks_with_paths_and_methods_lead_nowhere() {
         (format!("{SOURCES}/a/b"), 404),
         (format!("{SOURCES}//a"), 404),
         (format!("{SOURCES}/"), 404),
-        (format!("/api/v2/logs/../logs/sources/a"), 404),
+        ("/api/v2/logs/../logs/sources/a".to_owned(), 404),
         ("/api/v2/logs".to_owned(), 404),
         ("/api/v2/logs/".to_owned(), 404),
         ("/".to_owned(), 404),

@@ -4,6 +4,10 @@
 
 mod bound;
 mod bundle;
+mod cluster;
+#[path = "../cluster/etcd.rs"]
+#[allow(dead_code, reason = "the tests of the stores need more of it")]
+mod etcd;
 mod identity;
 mod input;
 mod local;

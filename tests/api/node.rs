@@ -69,7 +69,12 @@ impl Node {
 
     /// With further lines of `corelane.toml`.
     pub fn with(config: &str) -> Self {
-        Self::by(tempfile::tempdir().expect("a directory"), config, Command::new(env!("CARGO_BIN_EXE_corelane")))
+        Self::named("n1", config)
+    }
+
+    pub fn named(name: &str, config: &str) -> Self {
+        let config = format!("node = {name:?}\n{config}");
+        Self::by(tempfile::tempdir().expect("a directory"), &config, Command::new(env!("CARGO_BIN_EXE_corelane")))
     }
 
     /// In a directory that is prepared, by a command that is the binary or leads to it.
@@ -80,7 +85,7 @@ impl Node {
         for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR", "CORELANE_LOG", "NOTIFY_SOCKET"] {
             command.env_remove(name);
         }
-        command.args(["run", "--dev", "--node", "n1", "--config"]).arg(&file);
+        command.args(["run", "--dev", "--config"]).arg(&file);
         command.arg("--state-dir").arg(place.path().join("state"));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the binary runs");
         let mut node = Self { place, child, url: String::new() };

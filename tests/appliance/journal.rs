@@ -24,14 +24,14 @@ const REMOTE: &str = "/usr/lib/systemd/systemd-journal-remote";
 const PORTION: u64 = 2_000;
 
 /// A running writer of one journal file.
-struct Writer {
+pub struct Writer {
     child: Child,
     seed: u64,
     next: u64,
 }
 
 impl Writer {
-    fn start(path: &Path, compact: bool, seed: u64) -> Self {
+    pub fn start(path: &Path, compact: bool, seed: u64) -> Self {
         let child = Command::new(REMOTE)
             .env("SYSTEMD_JOURNAL_COMPACT", if compact { "1" } else { "0" })
             .arg("-o")
@@ -45,7 +45,7 @@ impl Writer {
     }
 
     /// Writes the next entries, each numbered; a third is of another identifier.
-    fn write(&mut self, entries: u64) {
+    pub fn write(&mut self, entries: u64) {
         let mut out = Vec::new();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_micros();
         for n in self.next..self.next + entries {
@@ -74,7 +74,7 @@ impl Writer {
     }
 
     /// Ends it and waits until all is written.
-    fn end(mut self) {
+    pub fn end(mut self) {
         drop(self.child.stdin.take());
         assert!(self.child.wait().expect("a child").success());
     }

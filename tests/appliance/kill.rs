@@ -19,6 +19,8 @@ use crate::{
 };
 
 const MEGABYTE: u64 = 1_000_000;
+/// New lines the syslog receiver must have had between two kills: so many, and up to three times as many besides.
+const NEWS_LINES: u64 = 2_000;
 const RECV_BUFFER_BYTES: u32 = 64 * 1024;
 
 /// One run.
@@ -59,20 +61,21 @@ impl Run {
         let started = Instant::now();
         for kill in 1..=self.kills {
             // Each life must bring something new, or the kills would prove nothing.
-            let news = self.lines / 250 + crate::line::mix(self.seed, kill) % (self.lines / 60);
+            let (least, spread) = ((self.lines / 250).min(NEWS_LINES), (self.lines / 60).min(3 * NEWS_LINES));
+            let news = least + crate::line::mix(self.seed, kill) % spread;
             let target = siem.counters().tally.seen + news;
             assert!(siem.wait(PATIENCE, |counters| counters.tally.seen >= target), "syslog stands still");
             // Loki has the next batch, but corelane does not know it when it is killed.
             let lost = loki.counters().answers_lost;
             loki.inject(Share::UntilHealed, Fault::LoseAnswer);
             assert!(loki.wait(PATIENCE, |counters| counters.answers_lost > lost), "Loki stands still");
-            // One rotation while it runs, one while it does not.
-            if kill == 2 {
+            // By turns a rotation while it runs and one while it does not.
+            if kill % 4 == 2 {
                 growing.rotate();
             }
             node.kill();
             loki.heal();
-            if kill == 4 {
+            if kill % 4 == 0 {
                 growing.rotate();
             }
             node.start();

@@ -4,8 +4,12 @@
 //! peers are those of `corelane-perf` (a Loki and a syslog receiver that follow numbered lines), Debian's rsyslogd and
 //! systemd's journal writer.
 
+mod apart;
 mod change;
+mod cut;
+mod deleted;
 mod filtered;
+mod full;
 mod interop;
 mod journal;
 mod kill;
@@ -13,7 +17,10 @@ mod line;
 mod node;
 mod outage;
 mod peer;
+mod proxy;
 mod refusal;
 mod routing;
 mod rsyslogd;
 mod soak;
+mod stop;
+mod tenant;

@@ -55,7 +55,14 @@ pub fn corelane<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) ->
 }
 
 fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
+    command_by(&[])
+}
+
+fn command_by(runner: &[String]) -> Command {
+    let binary = env!("CARGO_BIN_EXE_corelane").to_owned();
+    let mut words = runner.iter().chain([&binary]);
+    let mut command = Command::new(words.next().expect("at least the binary"));
+    command.args(words);
     for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR", "NOTIFY_SOCKET"] {
         command.env_remove(name);
     }
@@ -67,6 +74,11 @@ pub struct Node {
     place: tempfile::TempDir,
     backend: &'static str,
     child: Option<Child>,
+    /// More of its environment, and a redirection its shell makes: what a service manager would give it.
+    manager: Vec<(String, String)>,
+    passed: Option<String>,
+    /// Words before its command line: what it is to be run by.
+    runner: Vec<String>,
 }
 
 impl Node {
@@ -76,7 +88,12 @@ impl Node {
         for name in ["conf.d", "logs"] {
             fs::create_dir(place.path().join(name)).expect("a directory");
         }
-        Self { place, backend, child: None }
+        Self { place, backend, child: None, manager: Vec::new(), passed: None, runner: Vec::new() }
+    }
+
+    /// Runs it and its command line by another program from now on, which must become it (exec).
+    pub fn run_by(&mut self, runner: impl IntoIterator<Item = String>) {
+        self.runner = runner.into_iter().collect();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -99,14 +116,37 @@ impl Node {
         fs::remove_file(self.path("conf.d").join(format!("{name}.json"))).expect("the file was there");
     }
 
+    /// From its next start on it has a service manager at this socket.
+    pub fn managed_by(&mut self, socket: &Path) {
+        self.manager = vec![("NOTIFY_SOCKET".to_owned(), socket.to_str().expect("text").to_owned())];
+    }
+
+    /// At its next start it gets one descriptor, which this process has open as `number`, under a name.
+    pub fn pass(&mut self, number: i32, name: &str) {
+        self.passed = Some(format!("LISTEN_FDS=1 LISTEN_FDNAMES='{name}' 3</proc/{}/fd/{number}", std::process::id()));
+    }
+
+    /// The program as a service manager starts it: with descriptors it has kept, if there are any.
+    fn managed(&mut self) -> Command {
+        let Some(passed) = self.passed.take() else { return command_by(&self.runner) };
+        let (variables, redirection) = passed.split_once(" 3<").expect("both");
+        let script = format!("export LISTEN_PID=$$ {variables}; exec 3<{redirection}; exec \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, "sh"]).arg(command().get_program());
+        shell
+    }
+
     /// Starts it without waiting.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
+        let mut program = self.managed();
+        program.env_remove("NOTIFY_SOCKET");
         let open = |name: &str| {
             let file = fs::OpenOptions::new().create(true).append(true).open(self.path(name));
             Stdio::from(file.expect("a file"))
         };
-        let child = command()
+        let child = program
+            .envs(self.manager.iter().cloned())
             .args(["run", "--node", "n1", "--listen", "127.0.0.1:0", "--backend", self.backend, "--state-dir"])
             .arg(self.state_dir())
             .arg("--objects")
@@ -137,11 +177,16 @@ impl Node {
         child.wait().expect("a child");
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("it can be signalled");
+    }
+
     /// SIGTERM, and waits until it has ended.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
         let mut child = self.child.take().expect("it runs");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, Signal::TERM).expect("it can be signalled");
         let ended = await_some("it ends after SIGTERM", || child.try_wait().expect("a child"));
         assert!(ended.success(), "{ended}\n{}", self.log_end());
         ended
@@ -153,8 +198,13 @@ impl Node {
 
     /// Its command line.
     pub fn cli(&self, args: &[&str]) -> Output {
-        let state = self.state_dir();
-        corelane([&["--state-dir", state.to_str().expect("text")], args].concat())
+        command_by(&self.runner)
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary runs")
     }
 
     /// As `cli`, and it must succeed; its output.
@@ -164,7 +214,7 @@ impl Node {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    fn try_status(&self) -> Option<Value> {
+    pub fn try_status(&self) -> Option<Value> {
         let output = self.cli(&["status", "-o", "json"]);
         output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
     }

@@ -1,12 +1,21 @@
 //! What is wrong is told in one line with its name, its place and the way out, and nothing is half applied.
 
-use std::{fs, net::TcpListener, path::Path, process::Output};
+use std::{
+    fs,
+    io::Write,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Output,
+    time::{Duration, SystemTime},
+};
 
+use corelane_perf::loki::{Limits, LokiOptions, LokiSink};
 use serde_json::json;
 
 use crate::{
-    line::append_zap,
-    node::{BACKENDS, Node, PATIENCE, corelane},
+    line::{MARKER, append_zap},
+    node::{BACKENDS, Node, PATIENCE, corelane, total},
     peer,
 };
 
@@ -135,5 +144,42 @@ fn a_bad_object_by_the_command_line_changes_nothing() {
         }
     }
     assert_eq!(node.status()["revision"], revision);
+    node.terminate();
+}
+
+/// Lines two hours behind their stream: Loki refuses them and takes the others.
+#[test]
+fn refused_lines_lie_in_quarantine_until_their_cause_is_mended() {
+    let limits = Limits { behind_max: Some(Duration::from_secs(3600)), ..Limits::default() };
+    let loki = LokiSink::start(LokiOptions { limits, ..LokiOptions::verifying(MARKER) }).expect("a receiver");
+    let mut node = Node::new(BACKENDS[0]);
+    let log = node.path("logs/app.log");
+    node.object("source", &peer::source("app", &log, "ZAP_JSON"));
+    node.object("target", &peer::loki_target("loki", &loki.url()));
+    node.start();
+    append_zap(&log, "info", 0..100);
+    assert!(loki.wait(PATIENCE, |counters| counters.tally.seen == 100));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_secs();
+    let behind = |seq: u64| format!("{{\"level\":\"info\",\"ts\":{},\"msg\":\"late\",\"seq\":{seq}}}\n", now - 7200);
+    let late: String = (100..110).map(behind).collect();
+    fs::OpenOptions::new().append(true).open(&log).expect("a file").write_all(late.as_bytes()).expect("written");
+    append_zap(&log, "info", 110..200);
+    assert!(loki.wait(PATIENCE, |counters| counters.tally.seen == 190));
+    let status = node.await_status("ten lines are counted", |status| total(status, "loki", "quarantined") == 10);
+    assert_eq!((total(&status, "loki", "delivered"), total(&status, "loki", "refused")), (190, 0));
+    assert_eq!(loki.counters().refused_silently, 0);
+
+    let told = node.cli_ok(&["list", "quarantine", "--target", "loki"]);
+    assert!(told.contains("entry too far behind") && told.contains(" 10 "), "{told}");
+    let directory = node.state_dir().join("quarantine/loki");
+    for file in fs::read_dir(&directory).expect("a directory") {
+        let mode = file.expect("a file").metadata().expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    loki.change_limits(|limits| limits.behind_max = None);
+    node.cli_ok(&["replay", "quarantine", "--target", "loki"]);
+    assert!(loki.wait(PATIENCE, |counters| counters.tally.seen == 200), "{:?}", loki.missing(0..200));
+    assert_eq!(loki.counters().tally.differing, 0, "what is sent again is what it was");
+    assert!(node.cli_ok(&["list", "quarantine"]).contains("Nothing"));
     node.terminate();
 }

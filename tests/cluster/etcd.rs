@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use etcd_client::{Client, GetOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -175,6 +176,20 @@ impl Etcd {
             .iter()
             .map(|kv| format!("{} {}\n", String::from_utf8_lossy(kv.key()), String::from_utf8_lossy(kv.value())));
         lines.collect()
+    }
+}
+
+impl Etcd {
+    /// What all entries of the history would undo, as text.
+    pub async fn undo(&self) -> String {
+        let options = GetOptions::new().with_prefix();
+        let found = self.client(0).await.get("/corelane/test/v1/history/", Some(options)).await.expect("etcd answers");
+        let undo = |kv: &etcd_client::KeyValue| {
+            let entry: serde_json::Value = serde_json::from_slice(kv.value()).expect("JSON");
+            let packed = STANDARD.decode(entry["undo"].as_str().unwrap_or_default()).expect("base64");
+            String::from_utf8(zstd::stream::decode_all(packed.as_slice()).expect("zstd")).expect("text")
+        };
+        found.kvs().iter().map(undo).collect()
     }
 }
 

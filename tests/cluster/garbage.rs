@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use corelane::{config::Kind, control::registry::IfMatch, fault::Kind as FaultKind};
+use corelane::{
+    config::Kind,
+    control::{registry::IfMatch, seal, store::file::write_durably},
+    fault::Kind as FaultKind,
+};
 use serde_json::json;
 
 use crate::{
@@ -107,9 +111,18 @@ fn no_secret_lies_in_etcd_or_on_disk_and_one_in_the_clear_is_complained_of() {
         })
         .await;
         assert_eq!(peer.plan().targets.len(), 2, "it works all the same");
+        eventually("it is kept on disk", || fs::read_to_string(&kept).is_ok_and(|text| text.contains("\"u\""))).await;
+        assert!(!fs::read_to_string(&kept).unwrap().contains(SECRET));
         peer.put(Kind::Target, json!({"name": "u", "type": "CONSOLE"})).await;
         peer.put(Kind::Target, loki("u")).await;
         assert!(peer.plan().complaints.is_empty(), "{:?}", peer.plan().complaints);
+        // Not in the copy on disk either, nor in what the history would undo.
+        assert!(!fs::read_to_string(&kept).unwrap().contains(SECRET));
+        let undone = etcd.undo().await;
+        assert!(
+            undone.contains("/loki/api/v1/push") && undone.contains("sealed") && !undone.contains(SECRET),
+            "{undone}"
+        );
     });
 }
 
@@ -146,5 +159,53 @@ fn a_node_without_the_cluster_key_holds_only_what_needs_it() {
         })
         .await;
         assert!(two.plan().complaints.is_empty());
+    });
+}
+
+#[test]
+fn a_cluster_key_is_replaced_in_steps_while_nodes_run() {
+    let place = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(1);
+    let mut configs = Vec::new();
+    let text = seal::new_key_file().unwrap();
+    for node in ["n1", "n2"] {
+        let mut config = config(place.path(), node, &etcd);
+        let key = place.path().join(format!("{node}.key"));
+        write_durably(&key, text.as_bytes()).unwrap();
+        config.cluster_key = Some(key);
+        configs.push(config);
+    }
+    let give = |text: &str, at: usize| {
+        write_durably(configs[at].cluster_key.as_ref().unwrap(), text.as_bytes()).unwrap();
+    };
+    runtime().block_on(async {
+        let peers = [Peer::up(&configs[0]).await, Peer::up(&configs[1]).await];
+        let first = peers[0].put(Kind::Target, loki("t")).await;
+        peers[1].await_revision(first).await;
+        let opens = |step: &str| {
+            for peer in &peers {
+                peer.registry.refresh();
+                assert_eq!((peer.plan().targets.len(), peer.plan().complaints.len()), (1, 0), "{step}");
+            }
+        };
+        let both = seal::with_new_key(&text).unwrap();
+        let turned = seal::turned(&both).unwrap();
+        for (step, text) in [("added", &both), ("turned", &turned)] {
+            for at in 0..2 {
+                give(text, at);
+                opens(step);
+            }
+        }
+        // Written unchanged it is sealed with the new key; written again nothing happens.
+        let patch = json!({});
+        peers[1].registry.patch(Kind::Target, "t", &patch, &IfMatch::Whatever, "me").await.unwrap();
+        peers[0].await_revision(first + 1).await;
+        peers[1].registry.patch(Kind::Target, "t", &patch, &IfMatch::Whatever, "me").await.unwrap();
+        assert_eq!(peers[1].plan().revision, first + 1);
+        let last = turned.lines().rfind(|line| line.starts_with("corelane-key")).unwrap();
+        for at in 0..2 {
+            give(&turned.replace(last, ""), at);
+            opens("the old key is gone");
+        }
     });
 }

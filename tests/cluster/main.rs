@@ -3,9 +3,13 @@
 //!
 //! Each test has directories, ports and children of its own and waits for conditions, never for a time to pass.
 
+mod cli;
 mod etcd;
 mod garbage;
+mod node;
 mod outage;
 mod peer;
+mod process;
 mod secure;
+mod storm;
 mod suite;

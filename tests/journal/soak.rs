@@ -21,16 +21,18 @@ use super::{
 
 const ROUNDS: u64 = 400;
 const ENTRIES: u64 = 150;
+/// So many that the index of an archived file is asked.
+const MANY_ENTRIES: u64 = 1100;
+const ARCHIVED: u8 = 2;
 /// Far above what a reader and the files it is given here need.
 const PEAK_RSS_BYTES_MAX: u64 = 300 * 1024 * 1024;
 
+fn input(identifier: Option<&str>) -> JournalInput {
+    let identifier = identifier.map(str::to_owned);
+    JournalInput { directories: Vec::new(), identifier, unit: None, matches: Vec::new() }
+}
+
 fn selectors() -> Vec<JournalInput> {
-    let input = |identifier: Option<&str>| JournalInput {
-        directories: Vec::new(),
-        identifier: identifier.map(str::to_owned),
-        unit: None,
-        matches: Vec::new(),
-    };
     vec![input(None), input(Some("duroslight"))]
 }
 
@@ -39,14 +41,20 @@ fn soak_mutated_journals_are_read_to_their_end() {
     let minutes = std::env::var("CORELANE_SOAK_MINUTES").ok().and_then(|minutes| minutes.parse::<u64>().ok());
     let seed = std::process::id().into();
     println!("seed {seed}");
-    let bases: Vec<Vec<u8>> = [(true, true), (false, true), (true, false)]
+    let mut bases: Vec<(Vec<u8>, u64)> = [(true, true), (false, true), (true, false)]
         .iter()
-        .map(|&(compact, compress)| journal(seed, compact, compress, ENTRIES))
+        .map(|&(compact, compress)| (journal(seed, compact, compress, ENTRIES), ENTRIES))
         .collect();
+    for compact in [true, false] {
+        let mut archived = journal(seed, compact, true, MANY_ENTRIES);
+        archived[16] = ARCHIVED;
+        bases.push((archived, MANY_ENTRIES));
+    }
     let started = Instant::now();
     let mut round = 0;
     while minutes.map_or(round < ROUNDS, |minutes| started.elapsed() < Duration::from_secs(60 * minutes)) {
-        one_round(seed.wrapping_mul(1 << 32) + round, &bases[round as usize % bases.len()]);
+        let (base, entries) = &bases[round as usize % bases.len()];
+        one_round(seed.wrapping_mul(1 << 32) + round, base, *entries);
         round += 1;
     }
     let peak = process::peak_rss_bytes().expect("/proc");
@@ -54,7 +62,7 @@ fn soak_mutated_journals_are_read_to_their_end() {
     assert!(peak < PEAK_RSS_BYTES_MAX, "{peak} bytes");
 }
 
-fn one_round(seed: u64, base: &[u8]) {
+fn one_round(seed: u64, base: &[u8], entries: u64) {
     let mut random = Seeded(seed);
     let objects = objects(base);
     let mut file = base.to_vec();
@@ -80,11 +88,17 @@ fn one_round(seed: u64, base: &[u8]) {
         let mut resumed = JournalCursor::new(&[PathBuf::from("/j")], selectors(), JournalStart::Resume(position));
         drain(&mut resumed, &mut memory);
         resumed.release(&mut memory);
-        (records.len(), silent)
+        let mut asked = JournalCursor::new(&[PathBuf::from("/j")], vec![input(Some("duroslight"))], start);
+        let listed = drain(&mut asked, &mut memory).len();
+        let untold = asked.counts().damaged == 0 && asked.take_troubles().is_empty();
+        asked.release(&mut memory);
+        let wanted = records.iter().filter(|(_, sources)| sources & 2 != 0).count();
+        (records.len(), silent, listed >= wanted || !untold)
     }));
-    let Ok((records, silent)) = outcome else { panic!("{what}") };
+    let Ok((records, silent, listed)) = outcome else { panic!("{what}") };
     assert!(records <= room, "{records} records of a file with room for {room}: {what}");
+    assert!(listed, "the index hid entries and nobody complained: {what}");
     // A file that is being written to may say less than it holds.
     let online = file.get(16) == Some(&1);
-    assert!(records as u64 > ENTRIES || !silent || online, "{records} records and no complaint: {what}");
+    assert!(records as u64 > entries || !silent || online, "{records} records and no complaint: {what}");
 }

@@ -5,8 +5,12 @@
 //! [`floor`]: one thread that does the bare work with the same bytes in the same minutes, since on a shared machine a
 //! second of CPU time is not always worth the same.
 
+pub mod fanout;
 pub mod floor;
+mod growth;
+pub mod outage;
 pub mod run;
+mod shipper;
 
 use std::{
     io,

@@ -2,12 +2,15 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use super::Corpus;
+pub use super::shipper::Setup;
+use super::{
+    Corpus,
+    shipper::{Objects, Shipper},
+};
 use crate::{
     load::Format,
     loki::{LokiOptions, LokiSink},
@@ -17,16 +20,6 @@ use crate::{
 /// Corelane must have shipped its first line after so long, and everything after so much longer.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// What is run.
-pub struct Setup {
-    /// The `corelane` binary.
-    pub binary: PathBuf,
-    /// A directory on the corpus's file system, for a temporary one of each run.
-    pub work: PathBuf,
-    /// `uring` or `poll`.
-    pub backend: String,
-}
 
 /// What a run cost.
 #[derive(Clone, Copy, Debug)]
@@ -47,17 +40,6 @@ impl Outcome {
     }
 }
 
-/// Ends with the value, so that no run outlives its benchmark.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Its state is thrown away, so nothing is lost by it; neither call can fail for a child of ours.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Ships `corpus` once.
 ///
 /// # Errors
@@ -73,13 +55,15 @@ fn in_directory(directory: &Path, setup: &Setup, corpus: &Corpus) -> io::Result<
     let logs = directory.join("logs");
     fs::create_dir_all(&logs)?;
     let sink = LokiSink::start(LokiOptions::verifying(Format::Zap.marker()))?;
-    write_objects(&directory.join("conf.d"), &logs, &sink.url())?;
     // The first line tells that Corelane runs; its number is none of the corpus's.
     fs::write(logs.join("first.log"), b"{\"level\":\"info\",\"ts\":\"2026-02-24T15:46:28Z\",\"msg\":\"begin\"}\n")?;
-    let log = directory.join("corelane.log");
-    let child = start(setup, directory, &log)?;
-    let pid = child.0.id();
-    let failed = |what: &str| io::Error::other(format!("{what}; the end of its log:\n{}", tail(&log)));
+    let objects = Objects {
+        glob: format!("{}/*.log", logs.display()),
+        min_level: Some("info"),
+        targets: vec![("receiver", sink.url())],
+    };
+    let shipper = Shipper::start(setup, directory, &objects)?;
+    let (pid, failed) = (shipper.pid(), |what: &str| shipper.failed(what));
     if !sink.wait(START_PATIENCE, |counters| counters.entries >= 1) {
         return Err(failed("corelane did not ship its first line"));
     }
@@ -107,38 +91,4 @@ fn in_directory(directory: &Path, setup: &Setup, corpus: &Corpus) -> io::Result<
         sent_bytes: counters.body_bytes,
         duplicates: counters.tally.duplicates,
     })
-}
-
-fn start(setup: &Setup, directory: &Path, log: &Path) -> io::Result<Running> {
-    let out = fs::File::create(log)?;
-    let child = Command::new(&setup.binary)
-        .args(["run", "--backend", &setup.backend, "--listen", "127.0.0.1:0", "--lanes", "1"])
-        .arg("--objects")
-        .arg(directory.join("conf.d"))
-        .arg("--state-dir")
-        .arg(directory.join("state"))
-        .stdin(Stdio::null())
-        .stdout(out.try_clone()?)
-        .stderr(out)
-        .spawn()
-        .map_err(|error| io::Error::other(format!("{}: {error}", setup.binary.display())))?;
-    Ok(Running(child))
-}
-
-fn write_objects(conf: &Path, logs: &Path, url: &str) -> io::Result<()> {
-    fs::create_dir_all(conf)?;
-    let source = format!(
-        "kind: source\nname: bench\nfile: {{paths: [\"{}/*.log\"]}}\nlogFormat: ZAP_JSON\nminLevel: info\n\
-         startAt: beginning\nenabled: true\n",
-        logs.display()
-    );
-    fs::write(conf.join("source.yaml"), source)?;
-    let target = format!("kind: target\nname: receiver\ntype: LOKI\nurl: {url}\nenabled: true\n");
-    fs::write(conf.join("target.yaml"), target)
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(10)..].join("\n")
 }

@@ -1,10 +1,17 @@
-//! `corelane-perf bench file-to-loki`.
+//! `corelane-perf bench`: what is measured, and how it is told.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use corelane_perf::bench::{
-    Corpus, Spread, floor,
+    Corpus, Spread,
+    fanout::{self, Beside},
+    floor, outage,
     run::{self, Outcome, Setup},
 };
 
@@ -14,6 +21,49 @@ use super::at;
 pub enum Kind {
     /// A file of zap lines to a verifying Loki: CPU seconds per GB, beside the cost of the bare work.
     FileToLoki(FileToLoki),
+    /// Two targets, one of them down for minutes: the other's lag, and memory.
+    Outage(Outage),
+    /// CPU of one target, of one and another at half speed, of one and a dead one, by turns.
+    Fanout(Fanout),
+}
+
+/// How Corelane is run.
+#[derive(Args)]
+struct Shipper {
+    /// The binary to be measured, a release build.
+    #[arg(long, default_value = "target/release/corelane", value_name = "FILE")]
+    binary: PathBuf,
+    #[arg(long, default_value = "uring")]
+    backend: String,
+    /// Where to make a temporary directory for the files.
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// Megabytes (10⁶) written each second.
+    #[arg(long, default_value_t = 5.0)]
+    megabytes: f64,
+}
+
+#[derive(Args)]
+pub struct Outage {
+    #[command(flatten)]
+    shipper: Shipper,
+    /// Seconds one of the targets is down.
+    #[arg(long, default_value_t = 600)]
+    outage: u64,
+    /// Seconds both are up, before and after.
+    #[arg(long, default_value_t = 120)]
+    around: u64,
+}
+
+#[derive(Args)]
+pub struct Fanout {
+    #[command(flatten)]
+    shipper: Shipper,
+    /// Seconds lines are written in each run.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
 }
 
 #[derive(Args)]
@@ -41,16 +91,87 @@ pub struct FileToLoki {
 /// # Errors
 /// A run that is not whole, a file that cannot be written.
 pub fn run(kind: &Kind) -> Result<ExitCode, String> {
-    let Kind::FileToLoki(arguments) = kind;
-    let parent = arguments.work.clone().unwrap_or_else(std::env::temp_dir);
+    match kind {
+        Kind::FileToLoki(arguments) => in_work(arguments.work.as_deref(), |work| measure(arguments, work)),
+        Kind::Outage(arguments) => in_work(arguments.shipper.work.as_deref(), |work| outage(arguments, work)),
+        Kind::Fanout(arguments) => in_work(arguments.shipper.work.as_deref(), |work| fanout(arguments, work)),
+    }
+}
+
+/// Runs something in a directory of its own.
+fn in_work(parent: Option<&Path>, measure: impl FnOnce(&Path) -> Result<(), String>) -> Result<ExitCode, String> {
+    let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
     let work = parent.join(format!("corelane-bench-{}", std::process::id()));
     fs::create_dir(&work).map_err(at(work.display()))?;
-    let measured = measure(arguments, &work);
+    let measured = measure(&work);
     fs::remove_dir_all(&work).map_err(at(work.display()))?;
     measured.map(|()| ExitCode::SUCCESS)
 }
 
-fn measure(arguments: &FileToLoki, work: &std::path::Path) -> Result<(), String> {
+impl Shipper {
+    fn setup(&self, work: &Path) -> Setup {
+        Setup { binary: self.binary.clone(), work: work.to_owned(), backend: self.backend.clone() }
+    }
+}
+
+fn outage(arguments: &Outage, work: &Path) -> Result<(), String> {
+    let plan = outage::Plan {
+        bytes_per_second: arguments.shipper.megabytes * 1e6,
+        around: Duration::from_secs(arguments.around),
+        outage: Duration::from_secs(arguments.outage),
+    };
+    let phases = outage::once(&arguments.shipper.setup(work), &plan).map_err(at("outage"))?;
+    for phase in phases {
+        let (low, high) = (phase.rss_min_bytes as f64 / 1048576.0, phase.rss_max_bytes as f64 / 1048576.0);
+        println!(
+            "{:12} {:6.0} s  lag p50 {:.3} s, p99 {:.3} s, most {:.3} s  RSS {low:.1} to {high:.1} MiB  CPU {:.1} %",
+            phase.name,
+            phase.seconds,
+            phase.lag_p50,
+            phase.lag_p99,
+            phase.lag_max,
+            100.0 * phase.cpu_seconds / phase.seconds
+        );
+    }
+    Ok(())
+}
+
+fn fanout(arguments: &Fanout, work: &Path) -> Result<(), String> {
+    let (rate, time) = (arguments.shipper.megabytes * 1e6, Duration::from_secs(arguments.seconds));
+    let mut costs: [Vec<f64>; 3] = Default::default();
+    for number in 1..=arguments.runs {
+        for (beside, costs) in Beside::ALL.into_iter().zip(&mut costs) {
+            let outcome =
+                fanout::once(&arguments.shipper.setup(work), beside, rate, time).map_err(at(beside.name()))?;
+            // A line is counted where it was written: the length of a run is by the clock.
+            let cost = outcome.cpu_seconds / (outcome.lines as f64 / 1e6);
+            println!(
+                "{number}: {:22} {:.3} CPU-s, {cost:.3} per million lines, {:.1} s ({} of {} lines at the other when \
+                 the first had all)",
+                beside.name(),
+                outcome.cpu_seconds,
+                outcome.wall_seconds,
+                outcome.slow_had,
+                outcome.lines
+            );
+            costs.push(cost);
+        }
+    }
+    let medians = costs.map(Spread::of);
+    let one = medians[0].map_or(f64::NAN, |spread| spread.median);
+    for (beside, spread) in Beside::ALL.into_iter().zip(medians) {
+        if let Some(Spread { min, median, max }) = spread {
+            println!(
+                "{:22} {median:.3} CPU-s per million lines (least {min:.3}, most {max:.3}), {:.2} times one",
+                beside.name(),
+                median / one
+            );
+        }
+    }
+    Ok(())
+}
+
+fn measure(arguments: &FileToLoki, work: &Path) -> Result<(), String> {
     let corpus = Corpus::write(&work.join("load.log"), arguments.lines, arguments.seed).map_err(at(work.display()))?;
     println!("{} lines, {} bytes, {} of them pass", corpus.lines, corpus.bytes, corpus.passing());
     let mut floors = Vec::new();

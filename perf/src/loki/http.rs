@@ -1,7 +1,7 @@
 //! The HTTP side of the sink: what is decided before a push is decoded, and the faults planned for it.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     auth: bool,
     body_bytes_max: usize,
     faults: VecDeque<(Span, Fault)>,
+    /// Tenants whose ingestion is blocked (`block_ingestion_until`).
+    blocked: HashSet<String>,
 }
 
 impl Shared {
@@ -78,6 +80,15 @@ impl Shared {
             body_bytes_max: options.limits.body_bytes_max,
             store: Store::new(options.limits, options.keep, options.verify),
             faults: VecDeque::new(),
+            blocked: HashSet::new(),
+        }
+    }
+
+    pub(crate) fn block(&mut self, tenant: &str, is_blocked: bool) {
+        if is_blocked {
+            self.blocked.insert(tenant.to_owned());
+        } else {
+            self.blocked.remove(tenant);
         }
     }
 
@@ -193,6 +204,9 @@ fn take(shared: &Watched<Shared>, auth: bool, headers: &HeaderMap, body: &[u8]) 
     };
     if let Some(answer) = unsupported(headers) {
         return answer;
+    }
+    if shared.read(|shared| shared.blocked.contains(&tenant)) {
+        return Answer::new(260, format!("ingestion blocked for user {tenant}"));
     }
     let claim_max = shared.read(|shared| shared.body_bytes_max);
     let (request, bytes) = match proto::decode(body, claim_max) {

@@ -148,6 +148,11 @@ impl LokiSink {
         self.shared.read(|shared| shared.store.differing().to_vec())
     }
 
+    /// Blocks a tenant's ingestion, or lets it go on: 260 to all its pushes, a 2xx that drops the data.
+    pub fn block(&self, tenant: &str, is_blocked: bool) {
+        self.shared.update(|shared| shared.block(tenant, is_blocked));
+    }
+
     /// Changes limits, as an operator does.
     pub fn change_limits(&self, change: impl FnOnce(&mut Limits)) {
         self.shared.update(|shared| change(shared.store.limits()));

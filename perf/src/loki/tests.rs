@@ -358,3 +358,14 @@ fn a_judge_answers_as_the_receiver_does() {
     assert_eq!(judge.push("t", &body(wall - 8 * 24 * 3600 * SECOND), wall, Duration::ZERO).0, 204);
     assert_eq!((judge.counters().entries, judge.entries().len()), (2, 2));
 }
+
+#[test]
+fn a_blocked_tenant_gets_a_2xx_that_stores_nothing() {
+    let sink = LokiSink::start(LokiOptions { auth: true, ..LokiOptions::default() }).unwrap();
+    let body = request(vec![stream(r#"{a="1"}"#, vec![entry(1, "x")])]);
+    let push = |tenant: &str| send(sink.addr(), &format!("{PROTOBUF}X-Scope-OrgID: {tenant}\r\n"), &body).0;
+    sink.block("a", true);
+    assert_eq!((push("a"), push("b"), sink.counters().entries), (260, 204, 1));
+    sink.block("a", false);
+    assert_eq!((push("a"), sink.counters().entries), (204, 2));
+}

@@ -3,7 +3,7 @@
 pub const CORELANE: &str = "\
 Examples:
   corelane create source app --file='/var/log/app/*.log' --log-format=unstructured --enabled
-  corelane create target loki1 --type=loki --url=http://loki.example.com:3100/loki/api/v1/push --enabled
+  corelane create target loki1 --type=loki --url=http://loki:3100/loki/api/v1/push --enabled
   corelane status
   corelane list collectors
 
@@ -27,10 +27,10 @@ Examples:
 
 pub const CREATE: &str = "\
 Examples:
-  corelane create logs sources --name=node-manager --journald-id=node-manager --log-format=zap-json --enabled
-  corelane create source audit --file=/var/log/audit/audit.log --log-format=unstructured --enabled
+  corelane create logs sources --name=node-manager --journald-id=node-manager --enabled
+  corelane create source audit --file=/var/log/audit.log --log-format=unstructured --enabled
   corelane create tls-bundle siem --ca-file=ca.pem --cert-file=node.pem --key-file=node.key
-  corelane create target siem --type=rsyslog --address=siem.example.com:6514 --tls-bundle=siem --sources=audit --enabled
+  corelane create target siem --type=rsyslog --address=siem:6514 --tls-bundle=siem --sources=audit
   corelane create jwt --role=system:viewer --expires=1h";
 
 pub const LIST: &str = "\
@@ -40,6 +40,11 @@ Examples:
   corelane list targets -o yaml
   corelane list collectors --watch";
 
+pub const REPLAY: &str = "\
+Examples:
+  corelane list quarantine
+  corelane replay quarantine --target=loki1";
+
 pub const GET: &str = "\
 Examples:
   corelane get source node-manager
@@ -48,6 +53,7 @@ Examples:
 pub const UPDATE: &str = "\
 Examples:
   corelane update source node-manager --min-level=warn
+  corelane update target siem --enabled
   corelane update target siem --enabled=false
   corelane update tls-bundle siem --cert-file=node.pem --key-file=node.key --wait";
 

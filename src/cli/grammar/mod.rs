@@ -38,6 +38,7 @@ pub struct Cli {
 
 /// How to reach the API; on a node with a running corelane nothing of this is needed.
 #[derive(Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Access {
     /// The API, `https://host:port` [default: this node's own]
     #[arg(long, global = true, env = "CORELANE_ENDPOINT", hide_env_values = true, value_name = "URL")]
@@ -123,7 +124,7 @@ pub enum Verb {
     #[command(after_help = example::LIST)]
     List {
         #[command(subcommand)]
-        noun: ListNoun,
+        noun: Listed,
         #[command(flatten)]
         watch: Watch,
     },
@@ -166,6 +167,12 @@ pub enum Verb {
     /// Make a new revision that equals an old one
     #[command(after_help = example::ROLLBACK)]
     Rollback(RollbackFlags),
+    /// Do again what was put aside
+    #[command(after_help = example::REPLAY)]
+    Replay {
+        #[command(subcommand)]
+        noun: ReplayNoun,
+    },
     /// The key that seals secrets of a cluster
     #[command(after_help = example::CLUSTER_KEY)]
     ClusterKey {
@@ -243,6 +250,11 @@ pub enum InspectNoun {
     Journal {
         #[arg(value_name = "FILE")]
         file: PathBuf,
+    },
+    /// The spool, where bytes of deleted files wait for targets that lag: whose they are, and what is wrong with them
+    Spool {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
     },
 }
 
@@ -328,6 +340,29 @@ pub enum ListNoun {
     TlsBundles,
     #[command(name = "collectors", visible_alias = "collector")]
     Collectors,
+}
+
+/// What can be listed.
+#[derive(Debug, Subcommand)]
+pub enum Listed {
+    #[command(flatten)]
+    Objects(ListNoun),
+    /// Lines that targets refused for good, by target and reason; read from the state directory of this node
+    Quarantine(QuarantineFlags),
+}
+
+/// What can be done again.
+#[derive(Debug, Subcommand)]
+pub enum ReplayNoun {
+    /// Send the lines in quarantine again, once their cause is mended
+    Quarantine(QuarantineFlags),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct QuarantineFlags {
+    /// Of this target only
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
 }
 
 /// One thing by its name.

@@ -9,13 +9,13 @@ use super::{Findings, Site, amount, glob};
 use crate::{
     config::document::{
         Object, SourceDocument,
-        source::{FileDocument, JournaldDocument},
+        source::{FileDocument, JournaldDocument, TenantDocument},
         spelling,
         target::Amount,
     },
     limits,
     model::Level,
-    plan::{FileInput, Format, Input, JournalInput, MetadataField, SourcePlan, StartAt},
+    plan::{FileInput, Format, Input, JournalInput, MetadataField, SourcePlan, StartAt, Tenant},
 };
 
 /// Labels every stream has; a source cannot set them.
@@ -38,9 +38,7 @@ pub fn compile(object: &Object, site: &Site, findings: &mut Findings<'_>) -> Opt
     let start_at = start_at(document.start_at.as_deref(), findings);
     let labels = labels(&document, findings);
     let metadata = metadata(document.metadata.as_deref(), findings);
-    if let Some(tenant) = &document.tenant {
-        check_tenant(tenant, findings);
-    }
+    let tenant = tenant(&document, service_name(&document), site, findings);
     let rate_bytes = document.rate_bytes.as_ref().and_then(|written| rate(written, findings));
     Some(SourcePlan {
         id: object.id,
@@ -52,7 +50,7 @@ pub fn compile(object: &Object, site: &Site, findings: &mut Findings<'_>) -> Opt
         start_at: start_at?,
         labels,
         metadata,
-        tenant: document.tenant,
+        tenant,
         rate_bytes,
     })
 }
@@ -298,6 +296,57 @@ fn metadata(names: Option<&[String]>, findings: &mut Findings<'_>) -> Vec<Metada
         }
     }
     fields
+}
+
+/// Where the tenant of the lines comes from. What is the same for all lines of a source is found out here.
+fn tenant(document: &SourceDocument, service: &str, site: &Site, findings: &mut Findings<'_>) -> Tenant {
+    let rule = match &document.tenant {
+        None => return Tenant::Target,
+        Some(TenantDocument::Name(name)) => {
+            check_tenant(name, findings);
+            return Tenant::Is(name.clone());
+        }
+        Some(TenantDocument::Rule(rule)) => rule,
+    };
+    rule.map.values().chain(&rule.default).for_each(|tenant| check_tenant(tenant, findings));
+    let from = rule.from.as_deref().unwrap_or_default();
+    let value = match from.split_once(':') {
+        None if from == "namespace" => match &document.journald {
+            Some(journald) => journald.namespace.clone(),
+            None => return Tenant::Namespace { map: rule.map.clone(), default: rule.default.clone() },
+        },
+        Some(("label", "source")) => Some(document.name.clone()),
+        Some(("label", "service_name")) => Some(service.to_owned()),
+        Some(("label", "node")) => Some(site.node.clone()),
+        Some(("label", "cluster")) => Some(site.cluster.clone()),
+        Some(("label", "level")) => {
+            findings.add("tenant", "`tenant.from`: the level is another for each line; a tenant is one for a source");
+            None
+        }
+        Some(("label", name)) => match document.labels.get(name) {
+            Some(value) => Some(value.clone()),
+            None => {
+                findings.add("tenant", format!("`tenant.from`: the source has no label {name:?}"));
+                None
+            }
+        },
+        _ => {
+            findings.add("tenant", format!("`tenant.from` {from:?} is neither `namespace` nor `label:<name>`"));
+            None
+        }
+    };
+    let found = match value {
+        Some(value) if !value.is_empty() => match rule.map.get(&value) {
+            Some(tenant) => Some(tenant.clone()),
+            None if rule.map.is_empty() => {
+                check_tenant(&value, findings);
+                Some(value)
+            }
+            None => rule.default.clone(),
+        },
+        _ => rule.default.clone(),
+    };
+    found.map_or(Tenant::Target, Tenant::Is)
 }
 
 /// Loki's rule for `X-Scope-OrgID` ("Manage tenant isolation", dskit `ValidTenantID`).

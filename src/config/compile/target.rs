@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use super::{Findings, address, amount, source};
 use crate::{
-    config::document::{Object, TargetDocument, check_name, target::Amount},
+    config::document::{
+        Object, TargetDocument, check_name,
+        target::{Amount, LimitsDocument},
+    },
     limits,
     plan::{
         Auth, ConsolePlan, Framing, LokiLimits, LokiPlan, Output, Protocol, Route, Secret, SyslogPlan, TargetKind,
@@ -17,7 +20,7 @@ use crate::{
 
 type Bundles = BTreeMap<String, Arc<TlsBundle>>;
 
-const LOKI_ONLY: &[&str] = &["url", "tenant", "basicAuth", "bearerToken", "headers", "timeout"];
+const LOKI_ONLY: &[&str] = &["url", "tenant", "basicAuth", "bearerToken", "headers", "timeout", "tooOld", "limits"];
 const SYSLOG_ONLY: &[&str] =
     &["address", "protocol", "framing", "facility", "maxMessageBytes", "sdId", "permittedPeer"];
 const NETWORK_ONLY: &[&str] = &["serverName", "tlsBundle"];
@@ -89,7 +92,7 @@ pub fn compile(object: &Object, bundles: &Bundles, findings: &mut Findings<'_>) 
         min_level: source::level(document.min_level.as_deref()),
         output: if document.output.as_deref() == Some("message") { Output::Message } else { Output::Line },
         queue_bytes,
-        max_age: None,
+        max_age: span("maxAge", document.max_age.as_deref(), findings),
     })
 }
 
@@ -110,6 +113,7 @@ fn loki(document: &TargetDocument, tls: Option<Arc<TlsBundle>>, findings: &mut F
         source::check_tenant(tenant, findings);
     }
     let timeout = timeout(document.timeout.as_deref(), findings);
+    let limits = limits_of(document.limits.as_ref(), findings);
     let server_name = server_name(document, findings);
     let url = match document.url.as_deref() {
         None => Err("is missing; a push URL is `http://host:3100/loki/api/v1/push`".to_owned()),
@@ -140,8 +144,8 @@ fn loki(document: &TargetDocument, tls: Option<Arc<TlsBundle>>, findings: &mut F
         tenant: document.tenant.clone(),
         headers,
         timeout,
-        too_old: TooOld::default(),
-        limits: LokiLimits::default(),
+        too_old: too_old(document.too_old.as_deref()),
+        limits,
     })
 }
 
@@ -204,6 +208,48 @@ fn timeout(text: Option<&str>, findings: &mut Findings<'_>) -> Duration {
             limits::REQUEST_TIMEOUT
         }
     }
+}
+
+fn too_old(word: Option<&str>) -> TooOld {
+    match word {
+        Some("drop") => TooOld::Drop,
+        Some("restamp") => TooOld::Restamp,
+        _ => TooOld::Quarantine,
+    }
+}
+
+fn limits_of(document: Option<&LimitsDocument>, findings: &mut Findings<'_>) -> LokiLimits {
+    let mut limits = LokiLimits::default();
+    let Some(document) = document else { return limits };
+    if let Some(oldest) = span("limits.oldest", document.oldest.as_deref(), findings) {
+        limits.oldest = oldest;
+    }
+    if let Some(ahead) = span("limits.ahead", document.ahead.as_deref(), findings) {
+        limits.ahead = ahead;
+    }
+    if let Some(Amount::Number(streams)) = document.streams {
+        limits.streams = usize::try_from(streams).unwrap_or(usize::MAX);
+    } else if document.streams.is_some() {
+        findings.add("limits", "`limits.streams` must be a whole number");
+    }
+    let mut rate = |name: &str, written: Option<&Amount>, default: u64| {
+        let bounds = (limits::LOKI_RATE_BYTES_MIN, default as usize, usize::MAX / 2);
+        size((name, written), bounds, findings) as u64
+    };
+    limits.stream_rate = rate("limits.streamRate", document.stream_rate.as_ref(), limits.stream_rate);
+    limits.stream_burst = rate("limits.streamBurst", document.stream_burst.as_ref(), limits.stream_burst);
+    limits
+}
+
+/// A duration that is not nothing.
+fn span(name: &str, written: Option<&str>, findings: &mut Findings<'_>) -> Option<Duration> {
+    let field = name.split('.').next().unwrap_or(name);
+    match amount::duration(written?) {
+        Ok(span) if !span.is_zero() => return Some(span),
+        Ok(_) => findings.add(field, format!("`{name}` is 0: nothing would ever be sent")),
+        Err(text) => findings.add(field, format!("`{name}`: {text}")),
+    }
+    None
 }
 
 fn server_name(document: &TargetDocument, findings: &mut Findings<'_>) -> Option<String> {

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     config::document::Document,
     model::{Level, ObjectId},
-    plan::{Auth, Format, Framing, MetadataField, Protocol, Route, StartAt, TargetKind},
+    plan::{Auth, Format, Framing, MetadataField, Protocol, Route, StartAt, TargetKind, Tenant, TooOld},
 };
 
 fn site() -> Site {
@@ -152,6 +152,18 @@ fn every_complaint_of_a_source() {
             "`tenant` \"a b\" is not one Loki takes: 1 to 150 letters, digits or `!-_.*'()`",
         ),
         (
+            json!({"name": "etcd", "file": file, "tenant": {"from": "label:team"}}),
+            "`tenant.from`: the source has no label \"team\"",
+        ),
+        (
+            json!({"name": "etcd", "file": file, "tenant": {"from": "pod"}}),
+            "`tenant.from` \"pod\" is neither `namespace` nor `label:<name>`",
+        ),
+        (
+            json!({"name": "etcd", "file": file, "tenant": {"from": "namespace", "map": {"a": "b c"}}}),
+            "`tenant` \"b c\" is not one Loki takes: 1 to 150 letters, digits or `!-_.*'()`",
+        ),
+        (
             json!({"name": "etcd", "journald": {"matches": ["unit=x"]}}),
             "`journald.matches` \"unit=x\" is not `FIELD=value` with a field like `_SYSTEMD_UNIT`",
         ),
@@ -174,8 +186,12 @@ fn a_loki_target_in_full() {
         "name": "l", "enabled": true, "type": "loki", "url": "https://[fd00::1]/loki/api/v1/push", "tenant": "t",
         "basicAuth": {"username": "u", "password": "p"}, "headers": {"X-Env": "a"}, "timeout": "5s",
         "serverName": "loki.example.com", "sources": ["a"], "minLevel": "warn", "queueBytes": "16MiB",
+        "maxAge": "2h", "tooOld": "drop", "limits": {"oldest": "1d", "streamRate": "10MiB"},
     }));
+    assert_eq!(target.max_age, Some(Duration::from_secs(7200)));
     let TargetKind::Loki(loki) = &target.kind else { panic!("loki") };
+    assert_eq!((loki.too_old, loki.limits.oldest), (TooOld::Drop, Duration::from_secs(86_400)));
+    assert_eq!((loki.limits.stream_rate, loki.limits.stream_burst), (10 << 20, limits::LOKI_STREAM_BURST_BYTES));
     assert_eq!((loki.https, loki.host.as_str(), loki.port), (true, "fd00::1", 443));
     assert_eq!((loki.server_name.as_str(), loki.timeout), ("loki.example.com", Duration::from_secs(5)));
     assert!(
@@ -396,4 +412,19 @@ proptest! {
             prop_assert_eq!(plan.targets.is_empty(), !plan.complaints.is_empty());
         }
     }
+}
+
+#[test]
+fn a_tenant_that_is_the_same_for_all_lines_is_found_at_once() {
+    let rule = |tenant: serde_json::Value| {
+        let file = json!({"paths": ["/x"]});
+        source(json!({"name": "etcd", "file": file, "labels": {"team": "core"}, "tenant": tenant})).tenant.clone()
+    };
+    assert_eq!(rule(json!("t")), Tenant::Is("t".into()));
+    assert_eq!(rule(json!({"from": "label:team"})), Tenant::Is("core".into()));
+    assert_eq!(rule(json!({"from": "label:team", "map": {"core": "t1"}})), Tenant::Is("t1".into()));
+    assert_eq!(rule(json!({"from": "label:team", "map": {"x": "t1"}, "default": "d"})), Tenant::Is("d".into()));
+    assert_eq!(rule(json!({"from": "label:source"})), Tenant::Is("etcd".into()));
+    let namespace = rule(json!({"from": "namespace", "default": "d"}));
+    assert!(matches!(namespace, Tenant::Namespace { default: Some(_), .. }));
 }

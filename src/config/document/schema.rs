@@ -42,8 +42,8 @@ pub enum Shape {
     /// A text or a number; judged when compiled.
     TextOrNumber,
     Object(&'static [Field]),
-    /// A text now; an object of the contract that is not built.
-    TextNowObjectLater,
+    /// A text, or an object with these fields.
+    TextOrObject(&'static [Field]),
     /// Whatever it holds is refused before it is looked at.
     Any,
 }
@@ -109,7 +109,7 @@ pub fn spell(schema: &'static [Field], map: &Map<String, Value>, refusals: &mut 
             continue;
         };
         let value = match (&field.shape, value) {
-            (Shape::Object(inner), Value::Object(map)) => {
+            (Shape::Object(inner) | Shape::TextOrObject(inner), Value::Object(map)) => {
                 let mut found = Vec::new();
                 let spelled = spell(inner, map, &mut found);
                 refusals.extend(
@@ -185,12 +185,9 @@ fn judge(field: &Field, top: &str, path: &str, value: &Value) -> Result<Value, V
             Err(vec![Refusal::new(top, text)])
         }
         (Shape::Bool, Value::Bool(_))
-        | (Shape::Text | Shape::Secret | Shape::TextNowObjectLater, Value::String(_))
+        | (Shape::Text | Shape::Secret | Shape::TextOrObject(_), Value::String(_))
         | (Shape::Amount | Shape::TextOrNumber, Value::String(_)) => Ok(value.clone()),
         (Shape::Amount | Shape::TextOrNumber, Value::Number(number)) if number.is_u64() => Ok(value.clone()),
-        (Shape::TextNowObjectLater, Value::Object(_)) => {
-            Err(vec![Refusal::new(top, format!("an object as `{path}` {LATER}; a string is"))])
-        }
         (Shape::Level, Value::String(word)) => match Level::parse(word.as_bytes()) {
             Some(level) => Ok(Value::String(level.as_str().to_owned())),
             None => {
@@ -207,12 +204,13 @@ fn judge(field: &Field, top: &str, path: &str, value: &Value) -> Result<Value, V
             true => Ok(value.clone()),
             false => Err(vec![Refusal::new(top, format!("`{path}` must have a string for each name"))]),
         },
-        (Shape::Object(inner), Value::Object(map)) => judge_object(inner, top, path, map),
+        (Shape::Object(inner) | Shape::TextOrObject(inner), Value::Object(map)) => judge_object(inner, top, path, map),
         (Shape::Bool, _) => wrong("true or false"),
         (Shape::Texts, _) => wrong("a list of strings"),
         (Shape::TextMap | Shape::Object(_) | Shape::Any, _) => wrong("an object"),
         (Shape::Amount, _) => wrong("a whole number or a string with a unit"),
         (Shape::TextOrNumber, _) => wrong("a string or a whole number"),
+        (Shape::TextOrObject(_), _) => wrong("a string or an object"),
         _ => wrong("a string"),
     }
 }

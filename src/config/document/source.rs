@@ -34,7 +34,10 @@ pub(crate) const SCHEMA: &[Field] = &[
     built("startAt", Shape::Text),
     built("labels", Shape::TextMap),
     built("metadata", Shape::Texts),
-    built("tenant", Shape::TextNowObjectLater),
+    built(
+        "tenant",
+        Shape::TextOrObject(&[built("from", Shape::Text), built("map", Shape::TextMap), built("default", Shape::Text)]),
+    ),
     built("rateBytes", Shape::Amount),
     later("multiline"),
     later("pattern"),
@@ -55,8 +58,25 @@ pub struct SourceDocument {
     pub start_at: Option<String>,
     pub labels: BTreeMap<String, String>,
     pub metadata: Option<Vec<String>>,
-    pub tenant: Option<String>,
+    pub tenant: Option<TenantDocument>,
     pub rate_bytes: Option<Amount>,
+}
+
+/// A tenant by name, or where to find it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum TenantDocument {
+    Name(String),
+    Rule(TenantRule),
+}
+
+/// `namespace` or `label:<name>`, what its values mean, and what counts without one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TenantRule {
+    pub from: Option<String>,
+    pub map: BTreeMap<String, String>,
+    pub default: Option<String>,
 }
 
 /// Journal entries to take.

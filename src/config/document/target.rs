@@ -29,9 +29,19 @@ pub(crate) const SCHEMA: &[Field] = &[
     built("minLevel", Shape::Level),
     built("output", Shape::Word { built: &["line", "message"], later: &[] }),
     built("queueBytes", Shape::Amount),
+    built("maxAge", Shape::Text),
+    built("tooOld", Shape::Word { built: &["quarantine", "drop", "restamp"], later: &[] }),
+    built(
+        "limits",
+        Shape::Object(&[
+            built("oldest", Shape::Text),
+            built("ahead", Shape::Text),
+            built("streamRate", Shape::Amount),
+            built("streamBurst", Shape::Amount),
+            built("streams", Shape::Amount),
+        ]),
+    ),
     later("proxy"),
-    later("maxAge"),
-    later("tooOld"),
     answer("complaints"),
     answer("managedBy"),
 ];
@@ -62,6 +72,20 @@ pub struct TargetDocument {
     pub min_level: Option<String>,
     pub output: Option<String>,
     pub queue_bytes: Option<Amount>,
+    pub max_age: Option<String>,
+    pub too_old: Option<String>,
+    pub limits: Option<LimitsDocument>,
+}
+
+/// What a Loki takes, where it is not what a stock one does.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LimitsDocument {
+    pub oldest: Option<String>,
+    pub ahead: Option<String>,
+    pub stream_rate: Option<Amount>,
+    pub stream_burst: Option<Amount>,
+    pub streams: Option<Amount>,
 }
 
 /// HTTP basic authentication.

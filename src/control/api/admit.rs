@@ -75,7 +75,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A request that does not get in: the answer, and why for the log.
 struct TurnedAway {
     answer: Refused,
-    who: Option<Caller>,
+    who: Option<String>,
     reason: &'static str,
 }
 
@@ -98,7 +98,7 @@ pub async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next
         }
         Err(TurnedAway { answer, who, reason }) => {
             body::discard(request.into_body()).await;
-            (answer.into_response(), who.map(|who| who.describe()), reason)
+            (answer.into_response(), who, reason)
         }
     };
     shared.access.note(&Entry {
@@ -152,12 +152,15 @@ fn judge(shared: &Shared, request: &Request, peer: Option<Peer>) -> Result<Optio
         }
     };
     if let Err(pause) = shared.rates.caller(&caller) {
-        return Err(too_fast(pause, Some(caller)));
+        return Err(too_fast(pause, Some(caller.describe())));
     }
-    if if reads { caller.may_read() } else { caller.may_change() } {
-        return Ok(Some(caller));
+    let may = if reads { caller.may_read() } else { caller.may_change() };
+    match may {
+        true => Ok(Some(caller)),
+        false => {
+            Err(TurnedAway { answer: answer::denied().into(), who: Some(caller.describe()), reason: "not allowed" })
+        }
     }
-    Err(TurnedAway { answer: answer::denied().into(), who: Some(caller), reason: "not allowed" })
 }
 
 fn identify(shared: &Shared, request: &Request, peer: Option<Peer>) -> Result<Caller, Refusal> {
@@ -171,7 +174,7 @@ fn identify(shared: &Shared, request: &Request, peer: Option<Peer>) -> Result<Ca
     shared.verify(token)
 }
 
-fn too_fast(pause: Duration, who: Option<Caller>) -> TurnedAway {
+fn too_fast(pause: Duration, who: Option<String>) -> TurnedAway {
     TurnedAway { answer: Refused::too_fast(pause), who, reason: "too many requests" }
 }
 

@@ -136,43 +136,6 @@ fn last_delivered(shared: &Shared, plan: &Plan) -> Map<String, Value> {
     out
 }
 
-/// What this node tells the others: the same object, cut to what one record may hold.
-pub fn record(own: Value) -> Value {
-    let mut record = own;
-    let fits = |record: &Value| record.to_string().len() <= limits::COLLECTOR_BYTES_MAX;
-    shorten(&mut record);
-    // What is left away first is what a reader can do without; names and counts come last.
-    for field in ["warnings", "lastDelivered", "unhealthyComponents", "failingExporters", "pipelineError"] {
-        while !fits(&record) {
-            let gone = match &mut record[field] {
-                Value::Array(items) => items.pop().is_some(),
-                Value::Object(map) => map.keys().next_back().cloned().is_some_and(|key| map.remove(&key).is_some()),
-                Value::String(text) => !std::mem::take(text).is_empty(),
-                _ => false,
-            };
-            if !gone {
-                break;
-            }
-        }
-    }
-    record
-}
-
-/// Cuts every text that can be long.
-fn shorten(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Some((end, _)) = text.char_indices().nth(limits::COLLECTOR_MESSAGE_CHARS_MAX) {
-                text.truncate(end);
-                text.push('…');
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(shorten),
-        Value::Object(map) => map.values_mut().for_each(shorten),
-        _ => {}
-    }
-}
-
 /// Another node: what it last told, as far as that still says something.
 fn of_another(beat: &Beat, desired: u64, now: Nanos) -> Value {
     let mut record = beat.record.as_object().cloned().unwrap_or_default();
@@ -235,19 +198,5 @@ mod tests {
         let garbage = Beat { node: "n3".into(), alive: true, record: json!("\u{0}") };
         let seen = of_another(&garbage, 7, NOW);
         assert_eq!((&seen["id"], &seen["status"]), (&json!("n3"), &json!("STALE")));
-    }
-
-    #[test]
-    fn a_record_is_cut_to_what_fits() {
-        let component = json!({"localId": "x", "name": "x", "state": "UNHEALTHY", "message": "m".repeat(4000)});
-        let own = json!({
-            "id": "n1", "pipelineHealth": "ERROR", "revision": "1", "warnings": vec!["w".repeat(900); 4],
-            "unhealthyComponents": vec![component; 50], "failingExporters": vec!["t".repeat(253); 64],
-            "lastDelivered": {"a": null, "b": "2027-01-15T07:59:00Z"}, "pipelineError": "e".repeat(50_000),
-        });
-        let record = record(own);
-        assert!(record.to_string().len() <= limits::COLLECTOR_BYTES_MAX, "{}", record.to_string().len());
-        assert_eq!((&record["pipelineHealth"], &record["revision"]), (&json!("ERROR"), &json!("1")));
-        assert!(!record["pipelineError"].as_str().unwrap().is_empty(), "the reason is kept");
     }
 }

@@ -134,7 +134,7 @@ impl Shared {
 
     /// Tells the other nodes how this one is.
     pub async fn beat(&self) {
-        let record = collector::record(collector::collector(self, health::now()));
+        let record = collector::collector(self, health::now());
         if let Err(fault) = self.registry.store().put_collector(&record).await {
             tracing::debug!("the other nodes do not know how this one is: {fault}");
         }

@@ -14,7 +14,7 @@ use crate::{
     control::registry::time_text,
     limits,
     model::Nanos,
-    stats::{DropReason, FlowReport, JournalReport, LaneReport, ReaderReport, TargetReport, TargetState, Totals},
+    stats::{DropReason, FlowReport, JournalReport, Kept, LaneReport, ReaderReport, TargetReport, TargetState, Totals},
 };
 
 pub async fn read(State(shared): State<Arc<Shared>>) -> Answer {
@@ -61,6 +61,8 @@ pub fn status(shared: &Shared) -> Value {
 }
 
 fn lane(report: &LaneReport) -> Value {
+    let lost = report.lost.iter().map(|(source, most)| json!({"source": source, "most": most}));
+    let lost: Vec<Value> = lost.collect();
     json!({
         "lane": report.lane,
         "backend": report.backend,
@@ -71,6 +73,11 @@ fn lane(report: &LaneReport) -> Value {
         "cpuMicros": report.cpu_micros,
         "imbalances": report.imbalances,
         "troubles": report.troubles,
+        "pinnedFiles": report.kept.pinned_files,
+        "pinnedBytes": report.kept.pinned_bytes,
+        "spooledFiles": report.kept.spooled_files,
+        "spooledBytes": report.kept.spooled_bytes,
+        "lostUnseen": lost,
     })
 }
 
@@ -80,9 +87,18 @@ fn reader(report: &ReaderReport) -> Value {
         "path": report.path,
         "behindBytes": report.behind_bytes,
         "draining": report.draining,
+        "kept": kept(report.kept),
         "unattributed": report.unattributed,
         "journal": report.journal.as_ref().map(journal),
     })
+}
+
+fn kept(kept: Kept) -> &'static str {
+    match kept {
+        Kept::Named => "named",
+        Kept::Pinned => "pinned",
+        Kept::Spooled => "spooled",
+    }
 }
 
 fn journal(report: &JournalReport) -> Value {
@@ -146,5 +162,7 @@ fn target(name: &str, enabled: bool, report: &TargetReport) -> Value {
         "failedTries": report.failed_tries,
         "resent": report.resent,
         "sentBytes": report.sent_bytes,
+        "replayed": report.replayed,
+        "failing": report.failing,
     })
 }

@@ -106,21 +106,16 @@ impl Edit {
                     return new_object(reading).map(Some);
                 }
                 let object = known.find_to_change(*kind, &name, &IfMatch::Whatever)?;
-                Ok(update(&object, reading))
+                Ok(update(known, &object, reading))
             }
             Self::Replace { kind, name, body, if_match } => {
                 let object = known.find_to_change(*kind, name, if_match)?;
-                Ok(update(&object, Document::read_named(*kind, body, name)))
+                Ok(update(known, &object, Document::read_named(*kind, body, name)))
             }
             Self::Patch { kind, name, patch, if_match } => {
                 let object = known.find_to_change(*kind, name, if_match)?;
-                if known.snapshot.sealed.contains(&(*kind, name.clone())) {
-                    let kind = kind.singular();
-                    let text = format!("{kind} '{name}' has a secret that this node cannot open");
-                    return Err(Fault::new(FaultKind::Conflict, "", text)
-                        .way_out("give this node the cluster key, or replace the object as a whole"));
-                }
-                Ok(update(&object, object.document.merge(patch)))
+                known.check_open(*kind, name)?;
+                Ok(update(known, &object, object.document.merge(patch)))
             }
             Self::Delete { kind, name, if_match } => {
                 let object = known.find_to_change(*kind, name, if_match)?;
@@ -194,10 +189,13 @@ pub(super) fn new_object(mut reading: Reading) -> Result<Draft, Fault> {
     Ok(Draft { write, refusals: reading.refusals })
 }
 
-/// `None` when the object is so already.
-pub(super) fn update(object: &Object, mut reading: Reading) -> Option<Draft> {
+/// `None` when the object is so already, and its secrets are sealed with the key that seals now.
+pub(super) fn update(known: &Known, object: &Object, mut reading: Reading) -> Option<Draft> {
     refuse_expired(&mut reading, Some(&object.document));
-    let unchanged = object.document == reading.document && object.refusals.is_empty() && reading.refusals.is_empty();
+    let unchanged = object.document == reading.document
+        && object.refusals.is_empty()
+        && reading.refusals.is_empty()
+        && !known.snapshot.outdated.contains(&(object.kind(), object.name().to_owned()));
     let write = Write {
         kind: object.kind(),
         name: object.name().to_owned(),

@@ -69,6 +69,16 @@ impl Known {
         }
     }
 
+    /// Refuses to write on top of secrets that this node cannot open: what is not given anew would be lost.
+    pub fn check_open(&self, kind: Kind, name: &str) -> Result<(), Fault> {
+        if !self.snapshot.sealed.contains(&(kind, name.to_owned())) {
+            return Ok(());
+        }
+        let text = format!("{} '{name}' has a secret that this node cannot open", kind.singular());
+        let fault = Fault::new(FaultKind::Conflict, "", text);
+        Err(fault.way_out("give this node the cluster key, or replace the object as a whole"))
+    }
+
     /// Names of the targets that use a bundle, of objects as they are or would be.
     fn users(objects: &[Object], bundle: &str, enabled_only: bool) -> Vec<String> {
         let uses = |object: &&Object| {

@@ -199,8 +199,9 @@ impl Wanted {
 fn put(kind: Kind, name: &str, body: &Value, known: &Known) -> Result<(Option<Draft>, Option<Object>), Fault> {
     match known.find_to_change(kind, name, &IfMatch::Whatever) {
         Ok(object) => {
+            known.check_open(kind, name)?;
             let reading = Document::read_keeping(kind, body, Some(&object.document));
-            Ok((update(&object, reading), Some(object)))
+            Ok((update(known, &object, reading), Some(object)))
         }
         Err(fault) if fault.kind() == FaultKind::NotFound => {
             Ok((Some(new_object(Document::read_keeping(kind, body, None))?), None))

@@ -93,8 +93,9 @@ fn keys_are_rotated_in_steps_and_every_step_opens_what_was_sealed_before() {
     put(&turned(&both).unwrap());
     let new = ring.seal(Kind::Target, &target()).unwrap();
     assert_ne!(id(&new), id(&old));
-    for sealed in [&old, &new] {
-        assert_eq!(ring.unseal(Kind::Target, "loki", sealed).fields, target());
+    for (sealed, standing) in [(&old, Standing::Outdated), (&new, Standing::Open)] {
+        let opened = ring.unseal(Kind::Target, "loki", sealed);
+        assert_eq!((opened.fields, opened.standing), (target(), standing));
     }
 }
 

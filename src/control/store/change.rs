@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Document, Kind, Object},
+    control::seal::Standing,
     fault::{Fault, Kind as FaultKind},
     limits,
     model::ObjectId,
@@ -22,14 +23,24 @@ pub struct Snapshot {
     pub complaints: Vec<Complaint>,
     /// Objects that have a secret this node cannot open. They carry a refusal that says so, and cannot be merged with.
     pub sealed: BTreeSet<(Kind, String)>,
+    /// Objects whose secrets are sealed with a key that does not seal any more: writing them, even unchanged, seals
+    /// them anew.
+    pub outdated: BTreeSet<(Kind, String)>,
 }
 
 impl Snapshot {
-    /// Adds an object as it came out of a store: with whether a secret of it stays closed.
-    pub(super) fn take(&mut self, opened: Option<(Object, bool)>) {
-        let Some((object, sealed)) = opened else { return };
-        if sealed {
-            self.sealed.insert((object.kind(), object.name().to_owned()));
+    /// Adds an object as it came out of a store.
+    pub(super) fn take(&mut self, opened: Option<(Object, Standing)>) {
+        let Some((object, standing)) = opened else { return };
+        let key = || (object.kind(), object.name().to_owned());
+        match standing {
+            Standing::Open => {}
+            Standing::Outdated => {
+                self.outdated.insert(key());
+            }
+            Standing::Closed => {
+                self.sealed.insert(key());
+            }
         }
         self.objects.push(object);
     }
@@ -42,6 +53,7 @@ impl Snapshot {
         self.revision == other.revision
             && self.complaints == other.complaints
             && self.sealed == other.sealed
+            && self.outdated == other.outdated
             && self.objects.len() == other.objects.len()
             && self.objects.iter().zip(&other.objects).all(same)
     }

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::change::{Entry, Snapshot, Touched};
 use crate::{
     config::{Document, Kind, Object, Origin},
-    control::seal::Keyring,
+    control::seal::{Keyring, Standing},
     fault::{Fault, Kind as FaultKind},
     limits,
     model::ObjectId,
@@ -139,18 +139,17 @@ impl Kept {
         self.document.get("name").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The object, and whether a secret of it stays closed; `None` when kind or id cannot be read. The document is
+    /// The object, and what this node's keys are to its secrets; `None` when kind or id cannot be read. The document is
     /// judged anew, since it may have been written by another version.
-    pub fn open(&self, ring: &Keyring) -> Option<(Object, bool)> {
+    pub fn open(&self, ring: &Keyring) -> Option<(Object, Standing)> {
         let kind = Kind::parse(&self.kind)?;
         let opened = ring.unseal(kind, self.name(), &self.document);
-        let sealed = !opened.refusals.is_empty();
         let mut refusals = opened.refusals;
         let reading = Document::read(kind, &Value::Object(opened.fields));
         refusals.extend(reading.refusals);
         let id = ObjectId(self.id.parse().ok()?);
         let object =
             Object { id, revision: self.revision, origin: Origin::Store, document: reading.document, refusals };
-        Some((object, sealed))
+        Some((object, opened.standing))
     }
 }

@@ -67,8 +67,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads all that is there of this lane, the first of which begins before the others. Never fails for what the files hold: only the directory itself must be usable, and even
-    /// if it is not the lane starts, with the trouble told.
+    /// Reads all that is there of this lane, the first of which begins before the others. Never fails for what the
+    /// files hold: only the directory itself must be usable, and even if it is not the lane starts, with the trouble
+    /// told.
     pub fn load<R: Ring>(ring: &mut R, directory: &Path, lane: u16, lanes: u16) -> Self {
         if lane == 0 {
             lanes::give_to_owners(ring, directory, lanes);

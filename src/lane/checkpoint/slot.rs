@@ -5,7 +5,8 @@
 //!  16 reader key: device, inode, generation u64, head bytes u32 (+4), head hash u64   |   directory u64
 //!  56 source u64   64 target u64
 //!  72 flow: position kind u8 (+7), position 120 B | totals 7 × u64, dropped by reason 12 × u64 | newest time i64
-//!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64, lost unseen u64, size u64
+//!     reader: mark count u64, marks (place u64, time i64) × TIME_MARKS_MAX, marked up to u64,
+//!           lines lost unseen u64, size without a name u64
 //! 508 crc32 of all before
 //! ```
 //! Little endian. A slot that does not check is as if it were not there. Version 1 had room for three reasons to drop.
@@ -305,10 +306,10 @@ mod tests {
         assert_eq!(bytes[64], 8);
         assert_eq!(&bytes[80..82], [0x22, 0x11]);
         assert_eq!(bytes[200], 9);
-        assert_eq!(bytes[312], 0x55);
+        assert_eq!(bytes[344], 0x55);
         // Version 1 had room for three reasons to drop.
         let mut old = bytes;
-        old.copy_within(312..328, 272);
+        old.copy_within(344..360, 272);
         old[4] = 1;
         let crc = crc32fast::hash(&old[..CRC_AT]);
         old[CRC_AT..].copy_from_slice(&crc.to_le_bytes());

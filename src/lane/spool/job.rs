@@ -1,7 +1,7 @@
 //! Moving what is needed of one file to the spool, or only counting its lines: a block at a time, never waiting.
 //!
-//! Blocks are cut at line ends, and where flows stand, so that what may be lost later is lost by whole lines and counted
-//! exactly. What finds no room is counted and left out.
+//! Blocks are cut at line ends, and where flows stand, so that what may be lost later is lost by whole lines and
+//! counted exactly. What finds no room is counted and left out.
 
 use std::{
     io,

@@ -6,13 +6,13 @@
 //! A deleted file that a flow still needs is held by its descriptor. What that would take beyond a bound goes here:
 //! the raw bytes, under the file's identity and at their own offsets, in segments that are written whole, fsynced and
 //! renamed into place by the ring's persist thread, so a lane never waits for a disk and a segment is there or is not.
-//! Only when the last one is there does the descriptor go. Nothing of a segment is trusted: its index has a checksum and
-//! so has every block; what lies beyond a torn tail or does not check is counted as lost, never handed out.
+//! Only when the last one is there does the descriptor go. Nothing of a segment is trusted: its index has a checksum
+//! and so has every block; what lies beyond a torn tail or does not check is counted as lost, never handed out.
 //!
 //! Reading takes the same path as any file. `ring::Spooled` lends spooled files handles of their own kind and gives
 //! their bytes at the offsets at which they stood; cursor, decoder and identity above are the same, so what is sent
-//! again is identical. (Restoring files to disk would take their whole room at once; a cursor of its own kind would be a
-//! second framing to keep equal to the first.) Missing bytes are holes: `lane::vanish` takes the flows over them and
+//! again is identical. (Restoring files to disk would take their whole room at once; a cursor of its own kind would be
+//! a second framing to keep equal to the first.) Missing bytes are holes: `lane::vanish` takes the flows over them and
 //! counts. Since an inode that was given up is soon another file's, a spooled file is known to the checkpoint by its
 //! number from then on. A segment is removed when no enabled flow needs it and a checkpoint that knows so is synced.
 
@@ -31,9 +31,9 @@ use segment::{Block, ENDING, INDEX_BYTES_MAX, Index, Kind, Owner};
 
 use super::at_start::read_patiently;
 use crate::{
-    limits::{PINNED_BYTES_MAX, SPOOL_BYTES_MAX, SPOOL_FREE_PERCENT},
+    limits::{CHECKPOINT_READ_TRIES, PINNED_BYTES_MAX, SPOOL_BYTES_MAX, SPOOL_FREE_PERCENT},
     model::{FileIdentity, ObjectId, ReaderKey},
-    ring::{Handle, Meta, Ring},
+    ring::{Handle, Meta, Ring, Space},
 };
 
 /// Handles from here on are of spooled files; the ring's own are far below.
@@ -191,7 +191,11 @@ impl Spool {
             leaving: Vec::new(),
         };
         let mut troubles = Vec::new();
-        for entry in ring.list(directory, SEGMENTS_MAX).unwrap_or_default() {
+        let entries = patiently(|| ring.list(directory, SEGMENTS_MAX)).unwrap_or_else(|error| {
+            troubles.push(format!("{}: {error}; what is in it is not sent", directory.display()));
+            Vec::new()
+        });
+        for entry in entries {
             let path = directory.join(&entry.name);
             let source = segment::source_of(&entry.name);
             if source.is_none() && lane == 0 && is_left_over(&path) {
@@ -201,10 +205,14 @@ impl Spool {
             if source.is_none_or(|source| source.0 % lanes != u64::from(lane)) {
                 continue;
             }
-            let size = ring.stat_path(&path).map_or(0, |meta| meta.size);
             let bytes = read_patiently(ring, &path, INDEX_BYTES_MAX);
+            let size = patiently(|| ring.stat_path(&path)).map_or(0, |meta| meta.size);
             match Index::parse(&bytes, size) {
                 Ok(index) => spool.take(index, path, size),
+                // What cannot be read now may be read at the next start.
+                Err(_) if bytes.is_empty() && size > 0 => {
+                    troubles.push(format!("{}: it cannot be read", path.display()));
+                }
                 Err(why) => {
                     troubles.push(format!("{}: {why}; it is removed", path.display()));
                     let _ = ring.remove(&path);
@@ -257,9 +265,10 @@ impl Spool {
 
     /// Bytes that may still be written: within the budget, and leaving enough of the file system free.
     pub fn room<R: Ring>(&self, ring: &mut R) -> u64 {
-        let Ok(space) = ring.space(&self.directory) else { return 0 };
-        let kept = space.total / 100 * SPOOL_FREE_PERCENT;
-        self.budget.saturating_sub(self.bytes()).min(space.free.saturating_sub(kept))
+        let left = self.budget.saturating_sub(self.bytes());
+        let spare = |space: Space| space.free.saturating_sub(space.total / 100 * SPOOL_FREE_PERCENT);
+        // A disk that cannot be asked will hardly take anything; that is found when it is written to.
+        ring.space(&self.directory).map_or(left, |space| left.min(spare(space)))
     }
 
     /// Where a segment of `owner` that begins at `start` lies.
@@ -398,6 +407,18 @@ impl Spool {
     pub fn sources(&self) -> BTreeSet<ObjectId> {
         self.files.values().map(|file| file.owner.source).collect()
     }
+}
+
+/// A disk that fails once is asked again.
+fn patiently<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut answer = ask();
+    for _ in 1..CHECKPOINT_READ_TRIES {
+        match answer {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => answer = ask(),
+            answer => return answer,
+        }
+    }
+    answer
 }
 
 /// What the persist thread leaves when it is killed.

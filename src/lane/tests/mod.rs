@@ -3,10 +3,12 @@
 mod fair;
 mod found;
 mod gone;
+mod lanes;
 mod life;
 mod plain;
 mod review;
-mod world;
+mod spool;
+pub(super) mod world;
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ use crate::{
     orders::{Batch, LaneOrder, Outcome, Port, Verdict},
     plan::{
         FileInput, Format, Input, LokiLimits, LokiPlan, MetadataField, Output, Plan, Route, SourcePlan, StartAt,
-        TargetKind, TargetPlan, TooOld, source::PathGlob,
+        TargetKind, TargetPlan, Tenant, TooOld, source::PathGlob,
     },
     ring::sim::{Sim, SimWorld},
     stats::{Board, LaneReport, Totals},
@@ -328,7 +328,7 @@ pub fn source() -> SourcePlan {
         start_at: StartAt::Beginning,
         labels: Vec::new(),
         metadata: MetadataField::DEFAULT.to_vec(),
-        tenant: None,
+        tenant: Tenant::Target,
         rate_bytes: None,
     }
 }

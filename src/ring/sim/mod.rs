@@ -8,6 +8,7 @@
 
 mod disk;
 mod fault;
+mod manager;
 mod process;
 mod random;
 #[cfg(test)]

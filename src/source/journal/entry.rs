@@ -179,6 +179,9 @@ impl JournalFile {
         }
         let Some(Peeked { offset, head, .. }) = self.peeked() else { return Ok(0) };
         let (offset, count, boot_id) = (*offset, head.items(self.layout), head.boot_id);
+        if self.draft.item == 0 && self.index.is_some() && !self.is_as_listed(io, offset, count) {
+            return Err(Stop::Yield);
+        }
         let common = self.common_items(offset, count);
         if self.draft.item == 0 {
             self.draft.set_boot(&boot_id);
@@ -211,7 +214,7 @@ impl JournalFile {
 
     /// The bytes of some items of the entry at `offset`.
     #[inline]
-    fn items(&self, offset: u64, first: usize, items: usize) -> &[u8] {
+    pub fn items(&self, offset: u64, first: usize, items: usize) -> &[u8] {
         let bytes = self.layout.entry_item_bytes();
         self.window.slice(offset + (ENTRY_ITEMS_AT + first * bytes) as u64, items * bytes).unwrap_or_default()
     }

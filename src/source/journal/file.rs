@@ -348,6 +348,12 @@ impl JournalFile {
         self.has_peeked = true;
     }
 
+    /// Forgets the peeked entry: another one may be next.
+    pub fn unpeek(&mut self) {
+        (self.has_peeked, self.weighed) = (false, false);
+        self.draft.restart();
+    }
+
     /// The entry that is next, once it was read.
     #[inline]
     pub fn peeked(&self) -> Option<&Peeked> {

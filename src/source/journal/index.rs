@@ -2,10 +2,10 @@
 //!
 //! Every DATA object lists the entries that have it. Where each source asks for some value, the lists of the values
 //! asked for name every entry that can be wanted, and no other one needs to be looked at. A list is believed as far as
-//! the chain of all entries confirms it: an entry it names must stand there, and it must be as long as its DATA object
-//! says. Else all entries are read from the last confirmed one on, and that is told. Only archived files are read by
-//! their index: a writer commits an entry first and lists it afterwards. Their last entries are read in any case, since
-//! a writer that fails to list one rotates.
+//! the chain of all entries confirms it: an entry it names must stand there and have that DATA, and it must be as long
+//! as its DATA object says. Else all entries are read from the last confirmed one on, and that is told. Only archived
+//! files are read by their index: a writer commits an entry first and lists it afterwards. Their last entries are read
+//! in any case, since a writer that fails to list one rotates.
 
 use super::{
     chain::{Item, items_at},
@@ -16,7 +16,7 @@ use crate::{
     limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_STEP_ENTRIES_MAX},
     ring::Ring,
     wire::journal::{
-        ArrayHead, DataHead, Layout,
+        ALIGNMENT, ArrayHead, DataHead, Layout,
         object::{ARRAY_ITEMS_AT, ENTRY_ITEMS_AT},
     },
 };
@@ -32,7 +32,7 @@ const PIECE_COST: u32 = JOURNAL_STEP_ENTRIES_MAX / 64;
 #[derive(Debug)]
 pub(super) struct Index {
     lists: Vec<List>,
-    /// The index says nothing of entries from this ordinal on.
+    /// Entries from this ordinal on are read whatever the index says.
     until: u64,
     /// Entries below this ordinal lie before the next one wanted.
     reached: u64,
@@ -45,16 +45,23 @@ pub(super) struct Index {
 /// The entries that have one DATA object: the first by itself, then a chain of arrays.
 #[derive(Debug)]
 struct List {
+    /// Offset of the DATA.
+    data: u64,
     first: u64,
     entries: u64,
     /// The entry it stands at: 0 before the first, the largest number behind the last.
     head: u64,
+    /// The one after that. Items ascend: a wrong one that is too large shows before it is gone to.
+    ahead: u64,
+    /// Items read, with `ahead`.
     taken: u64,
     array: u64,
     /// Items of that array; 0 while its head was not read.
     capacity: u64,
     place: u64,
     next: u64,
+    /// Ordinal and lower bound of the entry after the last one that was confirmed: from there on it may be wrong.
+    base: (u64, u64),
     span: Span,
 }
 
@@ -65,19 +72,21 @@ pub(super) enum Lack {
     Bytes(usize, u64, usize),
     /// The item of this ordinal of the chain of all entries.
     Item(u64),
-    /// The index contradicts the file.
-    Broken,
+    /// The list of this number contradicts the file.
+    Broken(usize),
 }
 
 impl Index {
-    /// Of a file with `entries` entries; `None` when asking it does not pay.
-    pub fn new(data: &[DataHead], entries: u64) -> Option<Self> {
-        let listed = data.iter().fold(0u64, |sum, data| sum.saturating_add(data.n_entries));
+    /// Of a file with `entries` entries, by DATA objects and their offsets; `None` when asking it does not pay.
+    /// `base`: ordinal and lower bound of the next entry.
+    pub fn new(data: &[(u64, DataHead)], entries: u64, base: (u64, u64)) -> Option<Self> {
+        let listed = data.iter().fold(0u64, |sum, (_, data)| sum.saturating_add(data.n_entries));
         let until = entries.saturating_sub(TAIL_ENTRIES);
         if data.len() > JOURNAL_INDEX_LISTS_MAX || listed > entries - entries / 4 {
             return None;
         }
-        let lists = data.iter().enumerate().map(|(number, data)| List::new(number, data)).collect();
+        let lists = data.iter().enumerate().map(|(number, (at, data))| List::new(number, *at, data, base));
+        let lists = lists.collect();
         let sparse = listed < entries / SPARSE;
         Some(Self { lists, until, reached: 0, before: 0, sparse })
     }
@@ -86,12 +95,34 @@ impl Index {
         self.lists.get_mut(list).map(|list| &mut list.span)
     }
 
+    /// Whether the entry at `offset`, with these items, has the DATA of every list that names it.
+    #[inline]
+    pub fn confirm(&mut self, layout: Layout, items: &[u8], ordinal: u64, offset: u64) -> Result<(), Lack> {
+        for (number, list) in self.lists.iter_mut().enumerate().filter(|(_, list)| list.head == offset) {
+            let mut items = items.chunks_exact(layout.entry_item_bytes());
+            if !items.any(|item| layout.offset(item) == Some(list.data)) {
+                return Err(Lack::Broken(number));
+            }
+            list.base = (ordinal + 1, offset + ENTRY_ITEMS_AT as u64);
+        }
+        Ok(())
+    }
+
+    /// A list that names the entry at `offset`.
+    fn naming(&self, offset: u64) -> usize {
+        self.lists.iter().position(|list| list.head == offset).unwrap_or(0)
+    }
+
     /// The first entry at or behind `from` that a list names; the largest number when none does.
     #[inline]
     fn candidate(&mut self, layout: Layout, from: u64) -> Result<u64, Lack> {
         let mut first = u64::MAX;
         for (number, list) in self.lists.iter_mut().enumerate() {
             while list.head < from.max(1) {
+                // It named an entry that did not come.
+                if list.head > 0 && list.head >= list.base.1 {
+                    return Err(Lack::Broken(number));
+                }
                 list.step(number, layout)?;
             }
             first = first.min(list.head);
@@ -101,16 +132,19 @@ impl Index {
 }
 
 impl List {
-    fn new(number: usize, data: &DataHead) -> Self {
+    fn new(number: usize, at: u64, data: &DataHead, base: (u64, u64)) -> Self {
         Self {
+            data: at,
             first: data.entry,
             entries: data.n_entries,
             head: 0,
+            ahead: 0,
             taken: 0,
             array: data.entry_array,
             capacity: 0,
             place: 0,
             next: 0,
+            base,
             span: Span::new(Part::List(number)),
         }
     }
@@ -118,39 +152,62 @@ impl List {
     /// Goes to the next entry.
     #[inline]
     fn step(&mut self, number: usize, layout: Layout) -> Result<(), Lack> {
-        if self.taken == self.entries {
+        if self.ahead == u64::MAX {
             self.head = u64::MAX;
             return Ok(());
         }
-        let item = if self.taken == 0 { self.first } else { self.item(number, layout)? };
-        if item == 0 || item < self.head {
-            return Err(Lack::Broken);
+        let first = self.taken == 0 && self.entries > 0;
+        let item = if first { self.first } else { self.item(number, layout)? };
+        let ended = self.taken == self.entries;
+        if ended != (item == 0) || (!ended && item <= self.ahead) {
+            return Err(Lack::Broken(number));
         }
-        (self.head, self.taken) = (item, self.taken + 1);
+        // Nothing moves before all is checked: a step that failed fails again.
+        self.place += u64::from(!first && !ended);
+        self.head = self.ahead;
+        (self.ahead, self.taken) = if ended { (u64::MAX, self.taken) } else { (item, self.taken + 1) };
         Ok(())
     }
 
-    /// The next item of its arrays.
+    /// The next item of its arrays; 0 behind the last.
     #[inline]
     fn item(&mut self, number: usize, layout: Layout) -> Result<u64, Lack> {
         while self.place == self.capacity {
             if self.capacity > 0 {
-                if self.next <= self.array {
-                    return Err(Lack::Broken);
-                }
-                (self.array, self.capacity, self.place) = (self.next, 0, 0);
+                self.leave(number, layout)?;
+            }
+            if self.array == 0 {
+                return Ok(0);
             }
             let head = self.span.slice(self.array, ARRAY_ITEMS_AT);
             let head = head.ok_or(Lack::Bytes(number, self.array, ARRAY_ITEMS_AT))?;
-            let head = ArrayHead::parse(head, layout).filter(|head| head.capacity > 0).ok_or(Lack::Broken)?;
+            let head = ArrayHead::parse(head, layout).filter(|head| head.capacity > 0).ok_or(Lack::Broken(number))?;
             (self.capacity, self.next) = (head.capacity, head.next);
         }
+        let at = self.place_at(layout);
         let bytes = layout.array_item_bytes();
-        let at = self.array.saturating_add(ARRAY_ITEMS_AT as u64).saturating_add(self.place * bytes as u64);
         let item = self.span.slice(at, bytes).and_then(|item| layout.offset(item));
-        let item = item.ok_or(Lack::Bytes(number, at, bytes))?;
-        self.place += 1;
-        Ok(item)
+        item.ok_or(Lack::Bytes(number, at, bytes))
+    }
+
+    fn place_at(&self, layout: Layout) -> u64 {
+        let items = self.place.saturating_mul(layout.array_item_bytes() as u64);
+        self.array.saturating_add(ARRAY_ITEMS_AT as u64).saturating_add(items)
+    }
+
+    /// Goes on to the next array. An array that says it is shorter than it is would hide entries: behind it must stand
+    /// an object, and no item looks like one, since items are multiples of eight.
+    #[cold]
+    fn leave(&mut self, number: usize, layout: Layout) -> Result<(), Lack> {
+        if self.next != 0 {
+            let end = self.place_at(layout).checked_next_multiple_of(ALIGNMENT).ok_or(Lack::Broken(number))?;
+            let kind = self.span.slice(end, 1).ok_or(Lack::Bytes(number, end, 1))?;
+            if self.next <= self.array || !(1..=7).contains(&kind[0]) {
+                return Err(Lack::Broken(number));
+            }
+        }
+        (self.array, self.capacity, self.place) = (self.next, 0, 0);
+        Ok(())
     }
 }
 
@@ -159,27 +216,49 @@ impl JournalFile {
     pub fn pass_unlisted<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<(), Stop> {
         let owner = self.owner()?;
         while let Err(lack) = self.pass_unlisted_now() {
-            let whole = match lack {
-                Lack::Bytes(list, at, bytes) => {
-                    let span = self.index.as_mut().and_then(|index| index.span(list));
-                    match span.map(|span| span.fill(io, owner, at, bytes, JOURNAL_DATA_READ_BYTES)) {
-                        Some(Ok(())) => true,
-                        None | Some(Err(Stop::End | Stop::Io(_))) => false,
-                        Some(Err(stop)) => return Err(stop),
+            let span = match lack {
+                Lack::Bytes(list, ..) => self.index.as_mut().and_then(|index| index.span(list)),
+                _ => None,
+            };
+            match (lack, span) {
+                (Lack::Bytes(list, at, bytes), Some(span)) => {
+                    match span.fill(io, owner, at, bytes, JOURNAL_DATA_READ_BYTES) {
+                        Err(Stop::End | Stop::Io(_)) => self.distrust_index(io, Some(list)),
+                        other => other?,
                     }
                 }
-                Lack::Item(ordinal) => {
+                (Lack::Item(ordinal), _) => {
                     io.budget = io.budget.checked_sub(PIECE_COST).ok_or(Stop::Yield)?;
-                    matches!(self.item(io, ordinal)?, Item::At(_))
+                    if self.item(io, ordinal)? == Item::Broken {
+                        self.distrust_index(io, None);
+                    }
                 }
-                Lack::Broken => false,
-            };
-            if !whole {
-                self.index = None;
-                self.complain(io, "the index of its fields is damaged; all entries are read instead");
+                (Lack::Broken(list) | Lack::Bytes(list, ..), _) => self.distrust_index(io, Some(list)),
             }
         }
         Ok(())
+    }
+
+    /// Whether the peeked entry is what the index led to; if not, what was passed over before it will be read.
+    pub fn is_as_listed<R>(&mut self, io: &mut Io<'_, R>, offset: u64, count: usize) -> bool {
+        let Some(mut index) = self.index.take() else { return true };
+        let confirmed = index.confirm(self.layout, self.items(offset, 0, count), self.next, offset);
+        self.index = Some(index);
+        let Err(lack) = confirmed else { return true };
+        self.distrust_index(io, if let Lack::Broken(list) = lack { Some(list) } else { None });
+        self.unpeek();
+        false
+    }
+
+    /// Goes back to where `list` was right, to read everything from there on. What other lists named since comes twice.
+    fn distrust_index<R>(&mut self, io: &mut Io<'_, R>, list: Option<usize>) {
+        let index = self.index.take();
+        let base = list.and_then(|list| index?.lists.get(list).map(|list| list.base));
+        if let Some((next, group)) = base.filter(|(next, _)| *next < self.next) {
+            self.passed_over = self.passed_over.saturating_sub(self.next - next);
+            (self.next, self.group) = (next, group);
+        }
+        self.complain(io, "the index of its fields is damaged; all entries are read instead");
     }
 
     /// The same with the bytes at hand.
@@ -202,7 +281,7 @@ impl JournalFile {
                 break;
             }
             if item > candidate {
-                return Err(Lack::Broken);
+                return Err(Lack::Broken(index.naming(candidate)));
             }
         }
         let passed = index.reached - self.next;
@@ -213,9 +292,21 @@ impl JournalFile {
             self.passed_over += passed;
             self.next = index.reached;
         }
-        if index.reached >= index.until {
-            self.index = None;
+        if self.next < index.until {
+            return Ok(());
         }
-        Ok(())
+        if candidate == u64::MAX {
+            self.index = None;
+            return Ok(());
+        }
+        // Nothing more is passed over, but what the lists name has to come.
+        let (items, bytes) = items_at(&self.chain, &self.array, self.layout, self.next);
+        let item = items.get(..bytes).and_then(|item| self.layout.offset(item));
+        match item {
+            _ if self.next >= self.seen => Err(Lack::Broken(index.naming(candidate))),
+            None => Err(Lack::Item(self.next)),
+            Some(item) if item > candidate => Err(Lack::Broken(index.naming(candidate))),
+            Some(_) => Ok(()),
+        }
     }
 }

@@ -31,8 +31,8 @@ pub(super) struct Lookup {
     step: Step,
     values: u32,
     rounds: Vec<SourceMask>,
-    /// Values that pass some test, and what they pass.
-    passing: Vec<(u32, DataHead)>,
+    /// Values that pass some test: what they pass, and their DATA with its offset.
+    passing: Vec<(u32, (u64, DataHead))>,
     /// There may be more of them, or the file's index is of no use.
     unlisted: bool,
 }
@@ -64,7 +64,7 @@ impl JournalCursor {
         }
         let wanted = file.can_match(io, &mut self.selectors)?;
         if let Some(lookup) = file.lookup.take().filter(|lookup| wanted && !lookup.unlisted) {
-            file.index = self.selectors.index(&lookup.passing, file.seen);
+            file.index = self.selectors.index(&lookup.passing, file.seen, (file.next, file.group));
         }
         file.asked = Some(file.header.n_data.unwrap_or_default());
         if !wanted {
@@ -179,7 +179,7 @@ impl JournalFile {
         if passes != 0 {
             lookup.unlisted |= lookup.passing.len() >= JOURNAL_INDEX_LISTS_MAX;
             if !lookup.unlisted {
-                lookup.passing.push((passes, head));
+                lookup.passing.push((passes, (at, head)));
             }
         }
         io.spend()?;
@@ -197,11 +197,11 @@ impl JournalFile {
 
 impl Selectors {
     /// Which entries of a file with `entries` entries have one of the DATA objects that pass.
-    fn index(&self, passing: &[(u32, DataHead)], entries: u64) -> Option<Index> {
-        let known: Vec<(u32, u64)> = passing.iter().map(|(passes, data)| (*passes, data.n_entries)).collect();
+    fn index(&self, passing: &[(u32, (u64, DataHead))], entries: u64, base: (u64, u64)) -> Option<Index> {
+        let known: Vec<(u32, u64)> = passing.iter().map(|(passes, (_, data))| (*passes, data.n_entries)).collect();
         let taken = self.cover(&known)?;
-        let data: Vec<DataHead> =
-            passing.iter().zip(taken).filter(|(_, taken)| *taken).map(|(data, _)| data.1).collect();
-        Index::new(&data, entries)
+        let data: Vec<(u64, DataHead)> =
+            passing.iter().zip(taken).filter(|(_, taken)| *taken).map(|((_, data), _)| *data).collect();
+        Index::new(&data, entries, base)
     }
 }

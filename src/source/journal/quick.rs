@@ -95,6 +95,9 @@ impl JournalFile {
         if !fresh.fits(template) {
             return None;
         }
+        if let Some(index) = &mut self.index {
+            index.confirm(self.layout, items, self.next, offset).ok()?;
+        }
         let sources = template.sources;
         self.draft.settle(index, template, &head, fresh.message);
         if let Some((at, bytes)) = fresh.source_time {

@@ -40,9 +40,8 @@ pub(super) struct Repeats {
     runs: VecDeque<Run>,
     index: Option<HashMap<u64, Met>>,
     boot_id: [u8; 16],
-    /// The youngest entry of this boot, and its file.
+    /// The youngest entry of this boot.
     monotonic: u64,
-    file: u32,
 }
 
 impl Repeats {
@@ -196,7 +195,7 @@ mod tests {
         }
         assert!(repeats.runs.len() <= JOURNAL_REMEMBERED_MAX + 1);
         for n in 2 * JOURNAL_REMEMBERED_MAX as u64 - 1000..2 * JOURNAL_REMEMBERED_MAX as u64 {
-            assert!(repeats.is_repeat(n as u32 % 2 ^ 1, &entry(n + 1, n)), "the copy in the other file");
+            assert!(repeats.is_repeat((n as u32 % 2) ^ 1, &entry(n + 1, n)), "the copy in the other file");
         }
     }
 }

@@ -102,8 +102,8 @@ impl Templates {
     }
 }
 
-/// Where to look; whoever finds compares all bytes. Items are numbers that differ in few bits, so one multiplication for
-/// two of them spreads well enough.
+/// Where to look; whoever finds compares all bytes. Items are numbers that differ in few bits, so one multiplication
+/// for two of them spreads well enough.
 #[inline]
 fn hash(items: &[u8]) -> u64 {
     const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9];

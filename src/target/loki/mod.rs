@@ -15,10 +15,11 @@
 //! ([`delivery`]), and an answer that blames somebody leads to the lines, by Loki's own words ([`answer`]) or by
 //! bisection. What is stored in Loki meanwhile is sent again at times: it stores an identical entry once.
 //!
-//! Sources: `pkg/loghttp/push`, `pkg/distributor`, `pkg/ingester/stream.go`, `pkg/validation/validate.go` of Loki 3, and
-//! a running 3.7.
+//! Sources: `pkg/loghttp/push`, `pkg/distributor`, `pkg/ingester/stream.go` and `pkg/validation/validate.go` of Loki 3,
+//! and a running 3.7.
 
 pub mod answer;
+mod blame;
 mod delivery;
 mod head;
 mod plain;

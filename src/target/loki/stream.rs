@@ -128,6 +128,10 @@ impl Streams {
 
     /// The stream is over its rate, or cannot be made: it waits for `pause`. A rate told is believed.
     pub fn hold(&mut self, hash: u64, pause: Duration, over_rate: Option<Option<u64>>, now: Duration) {
+        if let Some(Some(told)) = over_rate.map(|told| told.filter(|told| *told < self.rate.bytes_per_second)) {
+            // What holds for one holds for all. The burst is not told; by default it is five times the rate.
+            self.rate = Rate { bytes_per_second: told, burst_bytes: self.rate.burst_bytes.min(5 * told) };
+        }
         let known = self.entry(hash, now);
         known.held_until = now + pause;
         if let Some(told) = over_rate {

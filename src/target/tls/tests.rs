@@ -79,3 +79,10 @@ fn sha256_is_sha256() {
     let abc = sha256(b"abc").map(|hash| hex(&hash));
     assert_eq!(abc.as_deref(), Some("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
 }
+
+#[test]
+fn a_bundle_of_an_authority_alone_trusts_and_shows_nothing() {
+    let authority = certified("ca").cert.pem();
+    let config = client_config(Some(&bundle(&authority, "\n", "")), None, RootCertStore::empty).unwrap();
+    assert!(!config.client_auth_cert_resolver.has_certs());
+}

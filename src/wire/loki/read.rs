@@ -1,7 +1,7 @@
 //! A push request read back: where each stream and entry lies, without copying any of it.
 //!
-//! Only the slow way needs it, when a request must be cut, or lines taken out of it. It reads what this module's encoder
-//! writes; anything else is malformed and never a panic.
+//! Only the slow way needs it, when a request must be cut, or lines taken out of it. It reads what this module's
+//! encoder writes; anything else is malformed and never a panic.
 
 use std::ops::Range;
 

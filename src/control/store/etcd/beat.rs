@@ -110,6 +110,10 @@ impl Etcd {
 
     /// See `Store::put_collector`.
     pub async fn put_collector(&self, record: &Value) -> Result<(), Fault> {
+        // What a node says while it hears nothing would stand there for half a minute after it hears again.
+        if self.feed() != store::Feed::Up {
+            return Ok(());
+        }
         let mut next = self.beat.next.lock().await;
         if next.is_some_and(|next| Instant::now() < next) {
             return Ok(());

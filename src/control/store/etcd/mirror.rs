@@ -9,12 +9,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::layout::{self, Layout, Place};
 use crate::{
     config::{Document, Kind, Object, Origin},
     control::{
-        seal::Keyring,
+        seal::{Keyring, Standing},
         store::{
             change::{Action, Snapshot, Touched},
             image::Kept,
@@ -42,7 +43,7 @@ struct Item {
     created: i64,
     modified: i64,
     object: Object,
-    sealed: bool,
+    standing: Standing,
     /// Secrets that lie in etcd in the clear.
     plain: Vec<String>,
 }
@@ -212,14 +213,13 @@ impl Mirror {
     ) -> Item {
         let found = layout::decode(kind, name, &value, known, created);
         let opened = self.ring.unseal(kind, name, &found.document);
-        let sealed = !opened.refusals.is_empty();
-        let reading = Document::read(kind, &serde_json::Value::Object(opened.fields));
+        let reading = Document::read(kind, &Value::Object(opened.fields));
         let mut refusals = found.refusals;
         refusals.extend(opened.refusals);
         refusals.extend(reading.refusals);
         let (id, revision) = (found.id, modified.unsigned_abs());
         let object = Object { id, revision, origin: Origin::Store, document: reading.document, refusals };
-        Item { value, created, modified, object, sealed, plain: opened.plain }
+        Item { value, created, modified, object, standing: opened.standing, plain: opened.plain }
     }
 
     /// Reads everything again, with the keys there are now.
@@ -240,7 +240,7 @@ impl Mirror {
             return snapshot;
         }
         for (key, item) in &self.items {
-            snapshot.take(Some((item.object.clone(), item.sealed)));
+            snapshot.take(Some((item.object.clone(), item.standing)));
             for field in &item.plain {
                 let text = format!("`{field}` lies in etcd in the clear; write it again through the API to seal it");
                 snapshot.complaints.push(Complaint { kind: key.0.singular().to_owned(), name: key.1.clone(), text });
@@ -255,8 +255,21 @@ impl Mirror {
 
     /// How an object is now, for the history of the change that comes.
     pub fn before(&self, key: &Key) -> Before {
-        let value = self.items.get(key).map(|item| String::from_utf8_lossy(&item.value).into_owned());
+        let value = self.items.get(key).map(|item| match item.plain.is_empty() {
+            true => item.value.clone(),
+            false => layout::encode(key.0, item.object.id, &self.sealed(key, item)),
+        });
+        let value = value.map(|value| String::from_utf8_lossy(&value).into_owned());
         Before { kind: key.0.singular().to_owned(), name: key.1.clone(), value }
+    }
+
+    /// A document as it lies in etcd, and what lies there in the clear sealed; without a key it is left away.
+    fn sealed(&self, key: &Key, item: &Item) -> Map<String, Value> {
+        let document = layout::decode(key.0, &key.1, &item.value, Some(item.object.id), item.created).document;
+        match item.plain.is_empty() {
+            true => document,
+            false => self.ring.seal(key.0, &document).unwrap_or_else(|_| item.object.document.shown()),
+        }
     }
 
     /// Sets an object back, for reading an old revision of a copy.
@@ -278,7 +291,7 @@ impl Mirror {
                 kind: key.0.singular().to_owned(),
                 id: item.object.id.0.to_string(),
                 revision: item.object.revision,
-                document: layout::decode(key.0, &key.1, &item.value, Some(item.object.id), item.created).document,
+                document: self.sealed(key, item),
             })
         };
         self.items.iter().map(kept).collect()

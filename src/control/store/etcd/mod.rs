@@ -1,9 +1,9 @@
 //! The etcd store: the objects of a whole cluster, and how its nodes know of each other.
 //!
-//! Each node holds a [`mirror`] of what lies there ([`layout`]), kept by one watch ([`follow`]); reading never asks
+//! Each node holds a `mirror` of what lies there (`layout`), kept by one watch (`follow`); reading never asks
 //! etcd. A change is one transaction that also writes the next entry of the history, if that entry is not there yet: so
 //! changes of all nodes come one after the other, and one that was judged on old objects is refused and judged again.
-//! Without etcd the node runs on with what it knows, and starts with what it last had in force ([`keep`]).
+//! Without etcd the node runs on with what it knows, and starts with what it last had in force (`keep`).
 
 mod beat;
 mod chronicle;
@@ -112,7 +112,7 @@ impl Etcd {
         }
     }
 
-    /// Keeps on disk what is good of the newest snapshot; see [`keep`].
+    /// Keeps on disk what is good of the newest snapshot; see `keep`.
     pub fn keep_good(&self, complaints: &[Complaint]) {
         let mirror = self.mirror();
         if mirror.at() > 0 {
@@ -318,7 +318,7 @@ impl Etcd {
     fn publish(&self, mirror: &Mirror) {
         let mut next = mirror.snapshot();
         if mirror.at() == 0 {
-            let text = "was not read yet; the objects that were last in force are in force".to_owned();
+            let text = "was not read yet since the start; what was last in force is in force".to_owned();
             next.complaints.push(Complaint { kind: "etcd".to_owned(), name: String::new(), text });
         }
         self.newest.send_if_modified(|newest| {

@@ -44,7 +44,8 @@ pub fn text(format: Format, name: Name, level: Level, wall: Nanos, pad: usize) -
     let (millis, pad) = (nanos / 1_000_000, "x".repeat(pad));
     match format {
         Format::ZapJson => format!(
-            "{{\"level\":\"{level}\",\"ts\":{seconds}.{millis:03},\"msg\":\"line\",\"pad\":\"{pad}\",\"{key}\":{number}}}\n"
+            "{{\"level\":\"{level}\",\"ts\":{seconds}.{millis:03},\"msg\":\"line\",\"pad\":\"{pad}\",\
+             \"{key}\":{number}}}\n"
         ),
         Format::Logfmt => format!("ts={seconds}.{millis:03} level={level} msg=line pad={pad}- {key}={number}\n"),
         _ => format!("a line without a time {pad} {key}={number}\n"),

@@ -20,7 +20,8 @@ use crate::{
     orders::LaneOrder,
     plan::{
         FileInput, Format, Framing, Input, LokiLimits, LokiPlan, MetadataField, Output, Plan, Protocol, Route,
-        SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld, source::PathGlob,
+        SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld,
+        source::{PathGlob, Tenant},
     },
     ring::{
         Faults, Ring,
@@ -287,7 +288,7 @@ fn source_plan(number: usize) -> SourcePlan {
         start_at: StartAt::Beginning,
         labels: Vec::new(),
         metadata: MetadataField::DEFAULT.to_vec(),
-        tenant: (number == 2).then(|| "tenant-2".to_owned()),
+        tenant: if number == 2 { Tenant::Is("tenant-2".to_owned()) } else { Tenant::Target },
         rate_bytes: None,
     }
 }

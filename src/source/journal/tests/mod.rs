@@ -5,6 +5,7 @@ mod copies;
 mod damage;
 mod disk;
 mod follow;
+mod index;
 mod interleave;
 mod oracle;
 mod resume;

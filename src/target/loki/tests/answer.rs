@@ -48,8 +48,9 @@ fn three_kinds_of_429_are_told_apart() {
 fn lines_too_far_behind_are_listed_with_the_bound() {
     let line = |second: u32| {
         format!(
-            "entry with timestamp 2026-02-24 15:46:{second}.000000001 +0000 UTC ignored, reason: 'entry too far behind, \
-             entry timestamp is: 2026-02-24T15:46:{second}Z, oldest acceptable timestamp is: 2026-02-24T16:00:00Z',\n"
+            "entry with timestamp 2026-02-24 15:46:{second}.000000001 +0000 UTC ignored, reason: 'entry too far \
+             behind, entry timestamp is: 2026-02-24T15:46:{second}Z, oldest acceptable timestamp is: \
+             2026-02-24T16:00:00Z',\n"
         )
     };
     let text = format!("{}{}user 'fake', total ignored: 20 out of 31 for stream: {{a=\"1\"}}", line(28), line(29));
