@@ -8,11 +8,11 @@
 //! the *last* stream decides the answer, so [refused, accepted] is a 204 with lines gone. Hence the rule that shapes
 //! everything here: **a stream that may be refused travels alone**, and only what was in a request answered 204 counts
 //! as delivered. A stream is at risk while it is new since the connection was made, when an entry is far behind its
-//! newest, or when it is near its rate ([`stream`]).
+//! newest, or when it is near its rate (`stream`).
 //!
 //! Good batches of streams that are not at risk go out as they were sealed, never decoded. Everything else is the slow
-//! way: the batch is decoded ([`plain`]), what cannot be sent is taken out ([`screen`]), the rest goes in cuts
-//! ([`delivery`]), and an answer that blames somebody leads to the lines, by Loki's own words ([`answer`]) or by
+//! way: the batch is decoded (`plain`), what cannot be sent is taken out (`screen`), the rest goes in cuts
+//! (`delivery`), and an answer that blames somebody leads to the lines, by Loki's own words ([`answer`]) or by
 //! bisection. What is stored in Loki meanwhile is sent again at times: it stores an identical entry once.
 //!
 //! Sources: `pkg/loghttp/push`, `pkg/distributor`, `pkg/ingester/stream.go` and `pkg/validation/validate.go` of Loki 3,

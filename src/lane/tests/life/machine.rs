@@ -20,7 +20,8 @@ use crate::{
     orders::LaneOrder,
     plan::{
         FileInput, Format, Framing, Input, LokiLimits, LokiPlan, MetadataField, Output, Plan, Protocol, Route,
-        SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, Tenant, TooOld, source::PathGlob,
+        SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld,
+        source::{PathGlob, Tenant},
     },
     ring::{
         Faults, Ring,

@@ -3,8 +3,9 @@
 //! ```text
 //!   planted [--seeds N] [name…]     all bugs unless named; so many seeds for each, 2,000 unless told
 //! ```
-//! The tree is copied once, each bug is put into the copy, built and taken out again; build results are shared with the
-//! tree itself, so what a bug costs is one build of the data plane.
+//! The tree is copied once, each bug is put into the copy, built and taken out again. The copy has build results of its
+//! own, so that no broken program ever stands where a sound one is expected; what a bug costs is one build of the data
+//! plane.
 
 #[path = "../planted.rs"]
 mod planted;
@@ -111,17 +112,14 @@ fn try_one(bug: &Planted, root: &Path, copy: &Path, target: &Path, seeds: u64) -
     let built = Command::new("cargo")
         .args(["build", "--quiet", "--package", "corelane-lives", "--bin", "corelane-lives"])
         .current_dir(copy)
-        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TARGET_DIR", target.join("planted-build"))
         .output()
         .map_err(|error| format!("cargo: {error}"))?;
-    // Under a name of its own: the tree's own program has the same.
-    let program = target.join("planted-lives");
-    let kept = fs::copy(target.join("debug/corelane-lives"), &program);
+    let program = target.join("planted-build/debug/corelane-lives");
     write(&sound)?;
     if !built.status.success() {
         return Err(format!("{}: does not build\n{}", bug.name, String::from_utf8_lossy(&built.stderr)));
     }
-    kept.map_err(|error| format!("{}: {error}", program.display()))?;
     let lives = Command::new(&program)
         .args(["--first", "0", "--seeds", &seeds.to_string()])
         .output()
