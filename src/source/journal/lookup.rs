@@ -17,8 +17,8 @@ use crate::{
     model::SourceMask,
     ring::Ring,
     wire::journal::{
-        ALIGNMENT, Compression, DataHead, FieldHead, State,
-        object::{DATA_HEAD_BYTES, FIELD_HEAD_BYTES, HASH_ITEM_BYTES},
+        ALIGNMENT, Compression, DataHead, FieldHead, ObjectHead, ObjectKind, State,
+        object::{DATA_HEAD_BYTES, FIELD_HEAD_BYTES, HASH_ITEM_BYTES, OBJECT_HEAD_BYTES},
         u64_at,
     },
 };
@@ -119,10 +119,18 @@ impl JournalFile {
                 if buckets == 0 {
                     return Ok(Answer::Unknown);
                 }
+                // A table that is not where the header says would answer that nothing is there.
+                let table = self.header.field_hash_table_offset.saturating_sub(OBJECT_HEAD_BYTES as u64);
+                self.object.fill(io, owner, table, OBJECT_HEAD_BYTES, JOURNAL_DATA_READ_BYTES)?;
+                let size = self.header.field_hash_table_size.saturating_add(OBJECT_HEAD_BYTES as u64);
+                let head = ObjectHead::parse(self.object.rest(table));
+                if head.is_none_or(|head| head.kind != ObjectKind::FieldHashTable || head.size != size) {
+                    return Ok(Answer::Unknown);
+                }
                 let bucket = self.header.hash(name) % buckets;
                 let at = self.header.field_hash_table_offset.saturating_add(bucket * HASH_ITEM_BYTES);
-                self.object.fill(io, owner, at, HASH_ITEM_BYTES as usize, HASH_ITEM_BYTES as usize)?;
-                Ok(match u64_at(self.object.rest(at), 0) {
+                self.array.fill(io, owner, at, HASH_ITEM_BYTES as usize, HASH_ITEM_BYTES as usize)?;
+                Ok(match u64_at(self.array.rest(at), 0) {
                     Some(0) => Answer::Field,
                     Some(field) => Answer::Step(Step::Field(field)),
                     None => Answer::Unknown,
