@@ -133,8 +133,9 @@ pub const TIME_MARKS_MAX: usize = 24;
 /// Shortest distance between two time marks. It doubles with every `TIME_MARKS_MAX / 6` marks there are.
 pub const TIME_MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// A target without credit for so long leaves the pass it shares; it replays from its own position later. Until then it
-/// holds up the others of the pass, so this is short: what bridges an outage is the target's queue, not this.
-pub const SPLIT_AFTER: Duration = Duration::from_millis(500);
+/// holds up the others of the pass, so this is short: what bridges an outage is the target's queue, not this. Longer
+/// than a healthy target takes to answer, or two that are equally fast would part all the time.
+pub const SPLIT_AFTER: Duration = Duration::from_millis(50);
 /// After a target gave batches back it rests for so long before they are read again for it.
 pub const RETURN_PAUSE: Duration = Duration::from_millis(500);
 /// Chunks of one lane, lent to the passes that read.

@@ -332,6 +332,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let leaving = starved.iter().filter(long).fold(waits, TargetSet::with);
         if !leaving.is_empty() && !targets.without(leaving).is_empty() {
             self.split(reader, pass, leaving);
+        } else if !targets.without(starved).is_empty() {
+            // The others of the pass are held up until then, and not for longer.
+            let since = starved.iter().filter_map(|bit| self.targets.get(bit)?.starved_since).min();
+            if let Some(part) = since.map(|since| since + SPLIT_AFTER).filter(|part| *part > now) {
+                self.rota.wake_at(part);
+            }
         }
     }
 
