@@ -323,7 +323,8 @@ impl Checkpoint {
     }
 
     /// Of a reader that no synced generation knows, a power loss may have left what it remembers for some targets only.
-    /// The others begin at its start; as new ones they would begin where those are.
+    /// The others begin at its start; as new ones they would begin where those are. What is known of them by an older key
+    /// of the reader, whose renaming was written by half, counts more: so these are older than anything.
     fn complete(&mut self, young: &HashSet<ReaderKey>) {
         let flows = self.slots().filter(|slot| matches!(slot.content, Content::Flow { .. }));
         let flows: HashSet<(ObjectId, ObjectId)> = flows.map(|slot| (slot.key.source, slot.key.target)).collect();
@@ -337,7 +338,8 @@ impl Checkpoint {
             for (_, target) in flows.iter().filter(|(of, _)| *of == source) {
                 let key = Key { reader, source, target: *target };
                 if !self.index.contains_key(&key) {
-                    self.put(key, Content::Flow { position, totals: Totals::default(), newest: Nanos::default() });
+                    let content = Content::Flow { position, totals: Totals::default(), newest: Nanos::default() };
+                    self.place(Slot { sequence: 0, key, content });
                 }
             }
         }

@@ -115,3 +115,24 @@ fn a_young_file_known_for_one_target_begins_anew_for_the_other() {
     assert_eq!(again.content(&key(reader(8, 256), 2)), Some(&at(50)));
     assert_eq!(again.content(&key(reader(8, 256), 3)), Some(&at(0)));
 }
+
+#[test]
+fn a_renaming_that_reached_the_disk_for_one_target_costs_the_other_no_position() {
+    let disk = SimWorld::new(206);
+    disk.make_directory(STATE);
+    let mut ring = disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    let (old, new) = (reader(7, 220), reader(7, 256));
+    for target in [2, 3] {
+        checkpoint.put(key(old, target), at(104_472));
+    }
+    checkpoint.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    // What the power loss left of the renaming.
+    checkpoint.forget(&key(old, 2));
+    checkpoint.put(key(new, 2), at(104_472));
+    checkpoint.write(&mut ring);
+    let mut again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    again.unite(ObjectId(1), old, new);
+    assert_eq!(again.content(&key(new, 3)), Some(&at(104_472)));
+}
