@@ -136,3 +136,37 @@ fn a_renaming_that_reached_the_disk_for_one_target_costs_the_other_no_position()
     again.unite(ObjectId(1), old, new);
     assert_eq!(again.content(&key(new, 3)), Some(&at(104_472)));
 }
+
+#[test]
+fn a_renaming_of_which_the_disk_has_any_half_costs_nobody_a_position() {
+    for (kept, grew) in (0..4).flat_map(|kept| [(kept, true), (kept, false)]) {
+        let disk = SimWorld::new(207);
+        disk.make_directory(STATE);
+        let mut ring = disk.ring();
+        let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+        let (old, new) = (reader(7, 177), reader(7, 256));
+        checkpoint.put(key(old, 2), at(62_039));
+        checkpoint.write(&mut ring);
+        ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+        let live = format!("{STATE}/lane-0.live");
+        let before = disk.content(&live).expect("written");
+        match grew {
+            true => checkpoint.rename(old, new),
+            false => checkpoint.unite(ObjectId(1), old, new),
+        }
+        checkpoint.write(&mut ring);
+        let mut torn = disk.content(&live).expect("written");
+        let half = before.len().min(torn.len());
+        if kept & 1 == 0 {
+            torn[..half].copy_from_slice(&before[..half]);
+        }
+        if kept & 2 == 0 {
+            torn.truncate(half);
+        }
+        disk.truncate(&live, 0).expect("emptied");
+        disk.append(&live, &torn).expect("written");
+        let mut again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+        again.unite(ObjectId(1), old, new);
+        assert_eq!(again.content(&key(new, 2)), Some(&at(62_039)), "kept: {kept}, grew: {grew}");
+    }
+}
