@@ -115,6 +115,7 @@ impl Checkpoint {
         // There only if giving the records to their lanes was cut short.
         let all = Generation::read(ring, &lanes::all_path(directory)).slots;
         all.into_iter().filter(|slot| lanes::owner(&slot.key, lanes) == lane).for_each(|slot| checkpoint.adopt(slot));
+        checkpoint.leave_out_orphans();
         young.remove(&CLOSED);
         checkpoint.complete(&young);
         // What only the live file knows is not safe from a power loss yet.
@@ -339,8 +340,8 @@ impl Checkpoint {
     }
 
     /// Of a reader that no synced generation knows, a power loss may have left what it remembers for some targets only.
-    /// The others begin at its start; as new ones they would begin where those are. What is known of them by an older key
-    /// of the reader, whose renaming was written by half, counts more: so these are older than anything.
+    /// The others begin at its start; as new ones they would begin where those are. What is known of them by an older
+    /// key of the reader, whose renaming was written by half, counts more: so these are older than anything.
     fn complete(&mut self, young: &HashSet<ReaderKey>) {
         let flows = self.slots().filter(|slot| matches!(slot.content, Content::Flow { .. }));
         let flows: HashSet<(ObjectId, ObjectId)> = flows.map(|slot| (slot.key.source, slot.key.target)).collect();
@@ -385,6 +386,25 @@ impl Checkpoint {
                 self.mark(at);
             }
         }
+    }
+
+    /// Of a reader that was let go a power loss may bring back its time marks, but not its flows: left alone they would
+    /// make it a known one that has settled nothing.
+    fn leave_out_orphans(&mut self) {
+        let of = |slot: &Slot| (slot.key.reader, slot.key.source);
+        let (mut flows, mut gone) = (HashSet::new(), HashSet::new());
+        for slot in self.slots.iter().flatten().filter(|slot| slot.key.target != ObjectId(0)) {
+            if slot.content == Content::Gone {
+                gone.insert(of(slot))
+            } else {
+                flows.insert(of(slot))
+            };
+        }
+        let is_orphan = |slot: &&Slot| slot.key.target == ObjectId(0) && slot.key.reader != CLOSED;
+        let orphans =
+            self.slots().filter(is_orphan).filter(|slot| gone.contains(&of(slot)) && !flows.contains(&of(slot)));
+        let orphans: Vec<Key> = orphans.map(|slot| slot.key).collect();
+        orphans.iter().for_each(|key| self.forget(key));
     }
 
     /// Takes a record of another file if it is newer than what is known. It stays as old as it is: a lane that holds a

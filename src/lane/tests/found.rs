@@ -170,3 +170,25 @@ fn a_renaming_of_which_the_disk_has_any_half_costs_nobody_a_position() {
         assert_eq!(again.content(&key(new, 2)), Some(&at(62_039)), "kept: {kept}, grew: {grew}");
     }
 }
+
+#[test]
+fn a_file_let_go_is_not_known_by_its_marks_alone() {
+    let disk = SimWorld::new(208);
+    disk.make_directory(STATE);
+    let mut ring = disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    let (done, alive) = (reader(7, 256), reader(8, 256));
+    let marks = Content::Reader { marks: vec![(0, Nanos(1))], marked: 5, unattributed: 0, size: 0 };
+    for reader in [done, alive] {
+        checkpoint.put(key(reader, 0), marks.clone());
+        checkpoint.put(key(reader, 2), at(13_338));
+    }
+    checkpoint.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    // Of its two tombstones the power loss left one.
+    checkpoint.forget(&key(done, 2));
+    checkpoint.write(&mut ring);
+    let again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    assert!(!again.knows(&done));
+    assert_eq!(again.content(&key(alive, 0)), Some(&marks));
+}
