@@ -26,7 +26,7 @@ pub use slot::{Content, Key, Slot};
 use crate::{
     lane::at_start::read_patiently,
     limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_INTERVAL, FLOWS_MAX, SLOT_BYTES},
-    model::{JournalPosition, Nanos, ObjectId, Position, ReaderKey},
+    model::{FileIdentity, JournalPosition, Nanos, ObjectId, Position, ReaderKey},
     ring::{Handle, Op, Ring, Token},
     stats::Totals,
 };
@@ -105,8 +105,9 @@ impl Checkpoint {
             checkpoint.leave_out_forgotten(whole);
         }
         let mut young: HashSet<ReaderKey> = checkpoint.slots().map(|slot| slot.key.reader).collect();
+        let heads = checkpoint.heads();
         for generation in generations {
-            for slot in generation.slots {
+            for slot in generation.slots.into_iter().filter(|slot| !is_renamed(&heads, slot)) {
                 young.remove(&slot.key.reader);
                 checkpoint.adopt(slot);
             }
@@ -114,6 +115,7 @@ impl Checkpoint {
         // There only if giving the records to their lanes was cut short.
         let all = Generation::read(ring, &lanes::all_path(directory)).slots;
         all.into_iter().filter(|slot| lanes::owner(&slot.key, lanes) == lane).for_each(|slot| checkpoint.adopt(slot));
+        checkpoint.leave_out_orphans();
         young.remove(&CLOSED);
         checkpoint.complete(&young);
         // What only the live file knows is not safe from a power loss yet.
@@ -178,13 +180,14 @@ impl Checkpoint {
         }
     }
 
-    /// The same reader is known by a better key from now on (its head has grown).
+    /// The same reader is known by a better key from now on (its head has grown). Each record gets it where it stands:
+    /// a power loss leaves it under the one key or the other, and never under none.
     pub fn rename(&mut self, old: ReaderKey, new: ReaderKey) {
-        let known = self.slots().filter(|slot| slot.key.reader == old).cloned().collect();
-        self.move_to(known, new);
+        let known: Vec<Slot> = self.slots().filter(|slot| slot.key.reader == old).cloned().collect();
+        known.into_iter().for_each(|slot| self.move_in_place(slot, new));
     }
 
-    /// The same for one source of the reader.
+    /// One source of a reader is known by another key from now on, and by the old one never again.
     pub fn rename_of(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
         let known = self.slots().filter(|slot| slot.key.reader == old && slot.key.source == source).cloned().collect();
         self.move_to(known, new);
@@ -196,13 +199,27 @@ impl Checkpoint {
         let is_it = |slot: &&Slot| slot.key.reader == old && slot.key.source == source;
         let known: Vec<Slot> = self.slots().filter(is_it).cloned().collect();
         for slot in known {
-            self.forget(&slot.key);
             let key = Key { reader: new, ..slot.key };
             let other = self.index.get(&key).and_then(|at| self.slots[*at].as_ref());
             if other.is_none_or(|other| other.content == Content::Gone || other.sequence < slot.sequence) {
-                self.put(key, slot.content);
+                self.move_in_place(slot, new);
+            } else {
+                self.forget(&slot.key);
             }
         }
+    }
+
+    /// Without a tombstone: one that reached the disk alone would cost the position.
+    fn move_in_place(&mut self, slot: Slot, new: ReaderKey) {
+        let key = Key { reader: new, ..slot.key };
+        let Some(at) = self.index.remove(&slot.key) else { return };
+        if let Some(other) = self.index.insert(key, at) {
+            self.slots[other] = None;
+            self.gone.retain(|(gone, _)| *gone != other);
+            self.free.push(other);
+            self.mark(other);
+        }
+        self.put(key, slot.content);
     }
 
     fn move_to(&mut self, known: Vec<Slot>, new: ReaderKey) {
@@ -323,7 +340,8 @@ impl Checkpoint {
     }
 
     /// Of a reader that no synced generation knows, a power loss may have left what it remembers for some targets only.
-    /// The others begin at its start; as new ones they would begin where those are.
+    /// The others begin at its start; as new ones they would begin where those are. What is known of them by an older
+    /// key of the reader, whose renaming was written by half, counts more: so these are older than anything.
     fn complete(&mut self, young: &HashSet<ReaderKey>) {
         let flows = self.slots().filter(|slot| matches!(slot.content, Content::Flow { .. }));
         let flows: HashSet<(ObjectId, ObjectId)> = flows.map(|slot| (slot.key.source, slot.key.target)).collect();
@@ -337,10 +355,22 @@ impl Checkpoint {
             for (_, target) in flows.iter().filter(|(of, _)| *of == source) {
                 let key = Key { reader, source, target: *target };
                 if !self.index.contains_key(&key) {
-                    self.put(key, Content::Flow { position, totals: Totals::default(), newest: Nanos::default() });
+                    let content = Content::Flow { position, totals: Totals::default(), newest: Nanos::default() };
+                    self.place(Slot { sequence: 0, key, content });
                 }
             }
         }
+    }
+
+    /// How much of a head each record of the live file knows, and how young it is, by all else of its key.
+    fn heads(&self) -> HashMap<Key, (u32, u64)> {
+        let mut heads: HashMap<Key, (u32, u64)> = HashMap::new();
+        for slot in self.slots.iter().flatten() {
+            let (key, bytes) = apart(&slot.key);
+            let known = heads.entry(key).or_default();
+            *known = (*known).max((bytes, slot.sequence));
+        }
+        heads
     }
 
     /// The live file is not synced: a power loss may bring back a record that was forgotten long ago. What a whole
@@ -356,6 +386,25 @@ impl Checkpoint {
                 self.mark(at);
             }
         }
+    }
+
+    /// Of a reader that was let go a power loss may bring back its time marks, but not its flows: left alone they would
+    /// make it a known one that has settled nothing.
+    fn leave_out_orphans(&mut self) {
+        let of = |slot: &Slot| (slot.key.reader, slot.key.source);
+        let (mut flows, mut gone) = (HashSet::new(), HashSet::new());
+        for slot in self.slots.iter().flatten().filter(|slot| slot.key.target != ObjectId(0)) {
+            if slot.content == Content::Gone {
+                gone.insert(of(slot))
+            } else {
+                flows.insert(of(slot))
+            };
+        }
+        let is_orphan = |slot: &&Slot| slot.key.target == ObjectId(0) && slot.key.reader != CLOSED;
+        let orphans =
+            self.slots().filter(is_orphan).filter(|slot| gone.contains(&of(slot)) && !flows.contains(&of(slot)));
+        let orphans: Vec<Key> = orphans.map(|slot| slot.key).collect();
+        orphans.iter().for_each(|key| self.forget(key));
     }
 
     /// Takes a record of another file if it is newer than what is known. It stays as old as it is: a lane that holds a
@@ -391,6 +440,23 @@ impl Checkpoint {
             self.begun += 1;
             self.gone.iter_mut().for_each(|(_, begun)| *begun = true);
         }
+    }
+}
+
+/// Whether the live file has a record by a younger name: one of more of the head.
+fn is_renamed(heads: &HashMap<Key, (u32, u64)>, slot: &Slot) -> bool {
+    let (key, bytes) = apart(&slot.key);
+    heads.get(&key).is_some_and(|(more, sequence)| *more > bytes && *sequence > slot.sequence)
+}
+
+/// A key without the head of its file, and of how many bytes that is.
+fn apart(key: &Key) -> (Key, u32) {
+    match key.reader {
+        ReaderKey::File(file) => {
+            let reader = ReaderKey::File(FileIdentity { head_bytes: 0, head_hash: 0, ..file });
+            (Key { reader, ..*key }, file.head_bytes)
+        }
+        ReaderKey::Journal { .. } => (*key, 0),
     }
 }
 

@@ -115,3 +115,80 @@ fn a_young_file_known_for_one_target_begins_anew_for_the_other() {
     assert_eq!(again.content(&key(reader(8, 256), 2)), Some(&at(50)));
     assert_eq!(again.content(&key(reader(8, 256), 3)), Some(&at(0)));
 }
+
+#[test]
+fn a_renaming_that_reached_the_disk_for_one_target_costs_the_other_no_position() {
+    let disk = SimWorld::new(206);
+    disk.make_directory(STATE);
+    let mut ring = disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    let (old, new) = (reader(7, 220), reader(7, 256));
+    for target in [2, 3] {
+        checkpoint.put(key(old, target), at(104_472));
+    }
+    checkpoint.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    // What the power loss left of the renaming.
+    checkpoint.forget(&key(old, 2));
+    checkpoint.put(key(new, 2), at(104_472));
+    checkpoint.write(&mut ring);
+    let mut again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    again.unite(ObjectId(1), old, new);
+    assert_eq!(again.content(&key(new, 3)), Some(&at(104_472)));
+}
+
+#[test]
+fn a_renaming_of_which_the_disk_has_any_half_costs_nobody_a_position() {
+    for (kept, grew) in (0..4).flat_map(|kept| [(kept, true), (kept, false)]) {
+        let disk = SimWorld::new(207);
+        disk.make_directory(STATE);
+        let mut ring = disk.ring();
+        let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+        let (old, new) = (reader(7, 177), reader(7, 256));
+        checkpoint.put(key(old, 2), at(62_039));
+        checkpoint.write(&mut ring);
+        ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+        let live = format!("{STATE}/lane-0.live");
+        let before = disk.content(&live).expect("written");
+        match grew {
+            true => checkpoint.rename(old, new),
+            false => checkpoint.unite(ObjectId(1), old, new),
+        }
+        checkpoint.write(&mut ring);
+        let mut torn = disk.content(&live).expect("written");
+        let half = before.len().min(torn.len());
+        if kept & 1 == 0 {
+            torn[..half].copy_from_slice(&before[..half]);
+        }
+        if kept & 2 == 0 {
+            torn.truncate(half);
+        }
+        disk.truncate(&live, 0).expect("emptied");
+        disk.append(&live, &torn).expect("written");
+        let mut again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+        again.unite(ObjectId(1), old, new);
+        assert_eq!(again.content(&key(new, 2)), Some(&at(62_039)), "kept: {kept}, grew: {grew}");
+    }
+}
+
+#[test]
+fn a_file_let_go_is_not_known_by_its_marks_alone() {
+    let disk = SimWorld::new(208);
+    disk.make_directory(STATE);
+    let mut ring = disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    let (done, alive) = (reader(7, 256), reader(8, 256));
+    let marks = Content::Reader { marks: vec![(0, Nanos(1))], marked: 5, unattributed: 0, size: 0 };
+    for reader in [done, alive] {
+        checkpoint.put(key(reader, 0), marks.clone());
+        checkpoint.put(key(reader, 2), at(13_338));
+    }
+    checkpoint.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    // Of its two tombstones the power loss left one.
+    checkpoint.forget(&key(done, 2));
+    checkpoint.write(&mut ring);
+    let again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    assert!(!again.knows(&done));
+    assert_eq!(again.content(&key(alive, 0)), Some(&marks));
+}

@@ -194,21 +194,21 @@ impl Life {
     /// The directory of a source goes with all that is in it, and comes back empty.
     pub fn lose_directory(&mut self, source: usize) {
         let chains: Vec<usize> = (0..self.chains.len()).filter(|chain| self.chains[*chain].source == source).collect();
+        let mut files = Vec::new();
         for chain in &chains {
             self.flush(*chain);
             let (path, rotations) = (self.chains[*chain].path.clone(), self.chains[*chain].rotations);
             for number in 0..=rotations {
                 let name = if number == 0 { path.clone() } else { format!("{path}.{number}") };
-                if self.disk.meta(&name).is_some()
-                    && let Some(file) = self.file_at(&name)
-                {
-                    self.unlinked(file);
+                if self.disk.meta(&name).is_some() {
+                    files.extend(self.file_at(&name));
                 }
             }
             self.chains[*chain].rotations = 0;
         }
         let directory = super::machine::directory(source);
         self.disk.remove_tree(&directory);
+        files.into_iter().for_each(|file| self.unlinked(file));
         self.note(Trouble::DirectoryLost);
         let turns = self.dice.below(20);
         self.turns(turns as usize);
