@@ -46,6 +46,8 @@ pub struct Discovery {
     unsure_looks: BTreeMap<ObjectId, u32>,
     /// When each source was last looked for with nothing left to open.
     looked: BTreeMap<ObjectId, Nanos>,
+    /// A look of each source that is kept, and the synced generation that holds it.
+    kept: BTreeMap<ObjectId, (Nanos, u64)>,
 }
 
 /// A file's own clock ticks coarsely and may lie behind ours by so much.
@@ -276,7 +278,19 @@ impl<R: Ring, P: Port> Lane<R, P> {
             let unattributed = self.closed_unattributed(source);
             let content = Content::Reader { marks: vec![(0, look)], marked: 0, unattributed, size: 0 };
             self.checkpoint.put(look_key(source), content);
+            let generation = self.checkpoint.generation();
+            let kept = self.discovery.kept.entry(source).or_insert((look, generation));
+            if self.checkpoint.is_synced(kept.1) {
+                *kept = (look, generation);
+            }
         }
+    }
+
+    /// A last look that a power loss would leave, or any if nothing can be written.
+    pub(super) fn safe_look(&self, source: ObjectId) -> Option<Nanos> {
+        let (look, generation) = self.discovery.kept.get(&source).copied()?;
+        let is_safe = self.checkpoint.is_synced(generation) || self.checkpoint.trouble().is_some();
+        is_safe.then_some(look)
     }
 
     /// Lines lost unseen in files of a source that were let go, as an upper bound.

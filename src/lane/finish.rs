@@ -42,11 +42,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if !self.batches.contributed_by(id).is_empty() {
             return;
         }
-        // A restart must not take this file for one that was never seen: wait for a look that is younger than it.
+        // A restart must not take this file for one that was never seen: wait for a look that is younger than it and
+        // outlives a power loss.
         let source = reader.sources.first().map(|source| source.plan.id);
         let handle = reader.file().map(|file| file.handle);
         let modified = handle.and_then(|handle| self.ring.stat(handle).ok()).map(|meta| meta.modified);
-        let looked = source.and_then(|source| self.last_look(source));
+        let looked = source.and_then(|source| self.safe_look(source));
         if modified.zip(looked).is_none_or(|(modified, looked)| looked <= modified.plus(2 * LOOK_SLACK_NANOS)) {
             return;
         }

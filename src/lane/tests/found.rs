@@ -8,7 +8,7 @@ use super::{
     write,
 };
 use crate::{
-    lane::checkpoint::{Checkpoint, Content, Key},
+    lane::checkpoint::{CLOSED, Checkpoint, Content, Key},
     limits,
     model::{FileIdentity, Level, Nanos, ObjectId, Position, ReaderKey},
     ring::{
@@ -191,4 +191,43 @@ fn a_file_let_go_is_not_known_by_its_marks_alone() {
     let again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
     assert!(!again.knows(&done));
     assert_eq!(again.content(&key(alive, 0)), Some(&marks));
+}
+
+#[test]
+fn a_rotated_file_is_let_go_only_after_a_look_that_outlives_a_power_loss() {
+    let mut world = World::new(209, &["a"]);
+    write(&world, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    let modified = world.disk.now().wall;
+    world.disk.rename(LOG, format!("{LOG}.1")).expect("renamed");
+    write(&world, 10..20);
+    let is_known = |checkpoint: &Checkpoint, inode| {
+        let is_it = |reader| matches!(reader, ReaderKey::File(file) if file.inode == inode);
+        checkpoint.slots().any(|slot| is_it(slot.key.reader))
+    };
+    let inode = world.disk.meta(format!("{LOG}.1")).expect("there").inode;
+    let lane = |world: &World| world.lane.as_ref().is_some_and(|lane| is_known(&lane.checkpoint, inode));
+    // Positions move all the time, so that a generation is under way or just done at any moment.
+    for number in 20..20_000 {
+        if !lane(&world) {
+            break;
+        }
+        write(&world, number..number + 1);
+        world.turns(1);
+    }
+    assert!(!lane(&world), "let go");
+    // What was never synced is gone.
+    world.kill();
+    let state = Path::new("/var/lib/corelane/checkpoint");
+    world.disk.remove(state.join("lane-0.live")).expect("removed");
+    let checkpoint = Checkpoint::load(&mut world.disk.ring(), state, 0, 1);
+    assert!(looks_are_younger(&checkpoint, modified.plus(1_000_000_000)));
+}
+
+fn looks_are_younger(checkpoint: &Checkpoint, modified: Nanos) -> bool {
+    let mut looks = checkpoint.slots().filter(|slot| slot.key.reader == CLOSED);
+    looks.any(|slot| match &slot.content {
+        Content::Reader { marks, .. } => marks.iter().any(|(_, look)| *look > modified),
+        _ => false,
+    })
 }
