@@ -14,7 +14,6 @@ use std::{
 use corelane::{
     limits::{JOURNAL_POLL, JOURNAL_REST},
     model::Nanos,
-    os::cpu,
     plan::{JournalInput, StartAt},
     ring::{Completion, Poll, Ring, Token, Uring, WatchKind},
     source::{
@@ -52,7 +51,7 @@ fn run<R: Ring>(mut ring: R, directory: &Path, entries: usize, delay: Duration) 
     let start = JournalStart::At(StartAt::Beginning, Nanos(0));
     let mut cursor = JournalCursor::new(&[directory.to_owned()], vec![input], start);
     let (mut seen, mut done) = (Seen::default(), Vec::new());
-    let (began, cpu_began) = (Instant::now(), cpu::thread_time());
+    let (began, cpu_began) = (Instant::now(), ring.cpu());
     let mut since = Instant::now();
     while seen.numbers.len() < entries {
         // Armed first, looked at after: what came in between is not missed.
@@ -74,7 +73,7 @@ fn run<R: Ring>(mut ring: R, directory: &Path, entries: usize, delay: Duration) 
         since = Instant::now();
         std::thread::sleep(JOURNAL_REST);
     }
-    let (wall, cpu) = (began.elapsed().as_secs_f64(), (cpu::thread_time() - cpu_began).as_secs_f64());
+    let (wall, cpu) = (began.elapsed().as_secs_f64(), (ring.cpu() - cpu_began).as_secs_f64());
     let in_order = seen.numbers.iter().copied().eq(0..entries as u64);
     seen.late.sort_unstable();
     let late = |part: f64| seen.late[((seen.late.len() - 1) as f64 * part) as usize] as f64 / 1000.0;

@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 
 use corelane::{
     model::{Nanos, Record},
-    os::{cpu, process},
+    os::process,
     plan::{JournalInput, StartAt},
     ring::{Completion, Poll, Ring, Token, Uring},
     source::{
@@ -33,7 +33,7 @@ fn main() -> Result<(), String> {
 fn run<R: Ring>(mut ring: R, directory: &str, identifier: Option<String>) -> Result<(), String> {
     let input = JournalInput { directories: Vec::new(), identifier, unit: None, matches: Vec::new() };
     let start = JournalStart::At(StartAt::Beginning, Nanos(0));
-    let before = cpu::thread_time();
+    let before = ring.cpu();
     let mut cursor = JournalCursor::new(&[Path::new(directory).to_owned()], vec![input], start);
     let (mut entries, mut bytes, mut sum, mut done) = (0u64, 0u64, 0u64, Vec::new());
     loop {
@@ -55,7 +55,7 @@ fn run<R: Ring>(mut ring: R, directory: &str, identifier: Option<String>) -> Res
             }
         }
     }
-    let cpu = (cpu::thread_time() - before).as_secs_f64();
+    let cpu = (ring.cpu() - before).as_secs_f64();
     for trouble in cursor.take_troubles() {
         eprintln!("{trouble}");
     }

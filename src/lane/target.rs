@@ -42,10 +42,6 @@ impl TargetSet {
         self.0 & 1 << bit != 0
     }
 
-    pub fn intersects(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

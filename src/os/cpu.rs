@@ -1,29 +1,11 @@
-//! Processors: time used, cores allowed, and which core a lane may have.
+//! Processors: cores allowed, and which core a lane may have.
 //!
 //! Storage daemons spin on fixed cores, and a lane that lands there steals half of one. So a lane is pinned only where
 //! somebody has said which cores are for the rest; otherwise the scheduler, which sees who spins, places it better.
 
-use std::{fs, io, time::Duration};
+use std::{fs, io};
 
-use rustix::{
-    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
-    time::{ClockId, clock_gettime},
-};
-
-/// CPU time the calling thread has used, in user and kernel mode (CLOCK_THREAD_CPUTIME_ID).
-pub fn thread_time() -> Duration {
-    time_of(ClockId::ThreadCPUTime)
-}
-
-/// CPU time of all threads of this process, ended ones included (CLOCK_PROCESS_CPUTIME_ID).
-pub fn process_time() -> Duration {
-    time_of(ClockId::ProcessCPUTime)
-}
-
-fn time_of(clock: ClockId) -> Duration {
-    let time = clock_gettime(clock);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Cores the calling thread may run on, ascending. Empty when the kernel does not say (more than 1,024 cores).
 pub fn allowed() -> Vec<usize> {
@@ -123,16 +105,5 @@ mod tests {
         let seen = std::thread::spawn(move || pin(core).map(|()| allowed())).join().unwrap().unwrap();
         assert_eq!(seen, [core]);
         assert!(pin(1 << 20).is_err());
-    }
-
-    #[test]
-    fn time_used_only_grows() {
-        let (thread, process) = (thread_time(), process_time());
-        let mut sum = 0u64;
-        while thread_time() == thread {
-            sum = sum.wrapping_mul(31).wrapping_add(1);
-            std::hint::black_box(sum);
-        }
-        assert!(thread_time() > thread && process_time() > process);
     }
 }

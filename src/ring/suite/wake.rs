@@ -29,6 +29,21 @@ fn a_timeout_ends_the_sleep_and_time_goes_on<S: Stage>() {
     assert!(out.is_empty());
 }
 
+fn cpu_time_grows_with_what_is_read<S: Stage>() {
+    let stage = S::new();
+    stage.append("log", &[b'x'; 4096]);
+    let mut ring = stage.ring();
+    let handle = ring.open(&stage.path("log")).unwrap();
+    let before = ring.cpu();
+    let mut reads = 0;
+    // Bounded, or a clock that stands still would hang the suite.
+    while ring.cpu() == before && reads < 1_000_000 {
+        ring.read_now(handle, 0, &mut [0; 4096]).unwrap();
+        reads += 1;
+    }
+    assert!(ring.cpu() > before, "{reads} reads cost nothing");
+}
+
 fn a_wake_up_given_before_keeps_from_sleeping<S: Stage>() {
     let stage = S::new();
     let mut ring = stage.ring();
@@ -126,6 +141,7 @@ fn a_waker_outlives_its_ring<S: Stage>() {
 }
 
 under_every_backend! {
+    cpu_time_grows_with_what_is_read
     a_timeout_ends_the_sleep_and_time_goes_on
     a_wake_up_given_before_keeps_from_sleeping
     a_wake_up_ends_the_sleep
