@@ -19,6 +19,7 @@ mod outage;
 mod peer;
 mod proxy;
 mod refusal;
+mod rotation;
 mod routing;
 mod rsyslogd;
 mod soak;
