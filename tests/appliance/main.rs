@@ -17,6 +17,8 @@ mod line;
 mod node;
 mod outage;
 mod peer;
+#[path = "../common/proxy.rs"]
+#[allow(dead_code, reason = "the tests of etcd need more of it")]
 mod proxy;
 mod refusal;
 mod rotation;

@@ -35,11 +35,11 @@ pub struct Node {
 impl Node {
     /// Prepares a node below `place`, where the cluster's key is, or is made.
     pub fn new(place: &Path, name: &str, etcd: &Etcd) -> Self {
-        Self::of_cluster(place, name, "test", etcd)
+        Self::of_cluster(place, name, "test", &etcd.endpoints())
     }
 
-    /// As `new`, of a cluster of its own on the same etcd.
-    pub fn of_cluster(place: &Path, name: &str, cluster: &str, etcd: &Etcd) -> Self {
+    /// As `new`, of another cluster or by other ways to etcd.
+    pub fn of_cluster(place: &Path, name: &str, cluster: &str, endpoints: &[String]) -> Self {
         let key = place.join("cluster.key");
         if !key.exists() {
             write_durably(&key, seal::new_key_file().expect("a key").as_bytes()).expect("a file");
@@ -51,7 +51,7 @@ impl Node {
              objects = {:?}\nstore = \"etcd\"\netcd_endpoints = {:?}\ncluster_key = {key:?}\n",
             directory.join("state"),
             directory.join("conf.d"),
-            etcd.endpoints(),
+            endpoints,
         );
         fs::write(directory.join("corelane.toml"), config).expect("a file");
         Self { name: name.to_owned(), directory, child: None, client: None }

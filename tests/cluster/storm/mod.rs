@@ -140,7 +140,7 @@ fn a_reload_storm_loses_nothing_and_converges() {
     let place = tempfile::tempdir().unwrap();
     let etcd = Etcd::start(1);
     let (sinks, all) = ([loki(), loki(), loki(), loki()], loki());
-    let mut calm = Node::of_cluster(place.path(), "calm", "calm", &etcd);
+    let mut calm = Node::of_cluster(place.path(), "calm", "calm", &etcd.endpoints());
     let mut nodes = ["n1", "n2", "n3"].map(|name| Node::new(place.path(), name, &etcd));
     nodes.iter().chain([&calm]).zip(&sinks).for_each(|(node, sink)| prepare(node, sink));
     nodes.iter_mut().chain([&mut calm]).for_each(Node::start);
