@@ -139,8 +139,8 @@ fn last_delivered(shared: &Shared, plan: &Plan) -> Map<String, Value> {
     out
 }
 
-/// Another node: what it last told, as far as that still says something. Whether it is silent its own clock tells, unless
-/// it was `heard` of: then that clock is wrong, or this one.
+/// Another node: what it last told, as far as that still says something. Whether it is silent its own clock tells,
+/// unless it was `heard` of: then that clock is wrong, or this one.
 fn of_another(beat: &Beat, heard: bool, desired: u64, now: Nanos) -> Value {
     let mut record = beat.record.as_object().cloned().unwrap_or_default();
     let seen = record.get("lastSeen").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -7,8 +7,8 @@
 //!
 //! It ends after `CORELANE_STORM_SECONDS`, or with the last of `CORELANE_STORM_REVISIONS`. `CORELANE_STORM_RATE` and
 //! `CORELANE_STORM_PAUSE_MS` (between two of them) make it denser, `CORELANE_STORM_SEED` repeats one.
-//! `CORELANE_STORM_PERCENT` says in how many seconds of a hundred no line may be held up: half of them where other tests
-//! run beside it and take the machine away for a while.
+//! `CORELANE_STORM_PERCENT` says in how many seconds of a hundred no line may be held up: half of them where other
+//! tests run beside it and take the machine away for a while.
 
 mod flow;
 
