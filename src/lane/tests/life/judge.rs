@@ -30,7 +30,7 @@ pub enum Invariant {
     Hole,
     /// A settled position does not go back.
     Position,
-    /// Lines of one file arrive in order at first.
+    /// Lines of one file and stream arrive in order at first.
     Order,
     /// A resent entry is the same.
     Identity,
@@ -60,6 +60,8 @@ pub fn demand(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) 
 pub struct Entry {
     /// Labels, tenant and structured metadata, rendered; without the label that plans change.
     pub labels: String,
+    /// What the peer keeps order in: all labels. Empty for one that keeps it in all it gets.
+    pub stream: String,
     pub time: i64,
     pub line: String,
 }
@@ -92,9 +94,10 @@ pub struct File {
     pub disturbed: bool,
     /// It was emptied at this size.
     pub risky_below: u64,
-    /// First line of each level that has not arrived, and first of all that no position has passed.
-    next: [[usize; TARGETS]; Level::COUNT],
+    /// First line that has not arrived, of those that positions have passed.
     passed: [usize; TARGETS],
+    /// The newest line of each stream that arrived at each target; lines of different levels are different streams.
+    newest: HashMap<(usize, Level, String), u32>,
     /// Settled positions that a restart must know, and those that a power loss must leave.
     floor: [u64; TARGETS],
     durable: [u64; TARGETS],
@@ -174,42 +177,35 @@ impl Judge {
             });
             return;
         }
+        let excused = marks.may_be_missing() & bit != 0;
         marks.arrived |= bit;
         self.first_arrivals[target] += 1;
         self.entries.insert((target, id), (entry.labels.clone(), entry.time));
-        if batch > self.disordered[target] && !file.disturbed {
-            // Lines of different levels are different streams.
-            let (file, level) = (line.file, line.level);
-            let next = self.next_missing(file, target, Some(level), |file| &mut file.next[level as usize]);
-            demand(next.is_none_or(|next| next > id), Invariant::Order, || {
-                format!("line {id} came to target {target} before line {}", next.unwrap_or_default())
-            });
+        if file.disturbed {
+            return;
+        }
+        let stream = (target, line.level, entry.stream.clone());
+        let newest = self.files[line.file].newest.entry(stream).or_default();
+        demand(excused || *newest <= id, Invariant::Order, || {
+            format!("line {id} came to target {target} after line {newest} of its stream")
+        });
+        if batch > self.disordered[target] {
+            *newest = id.max(*newest);
         }
     }
 
-    /// The first line of a file (and level) that must arrive and has not.
-    fn next_missing(
-        &mut self,
-        file: usize,
-        target: usize,
-        level: Option<Level>,
-        pointer: impl Fn(&mut File) -> &mut [usize; TARGETS],
-    ) -> Option<u32> {
-        let at = &mut pointer(&mut self.files[file])[target];
-        let mut next = *at;
-        let lines = &self.files[file].lines;
-        while let Some(id) = lines.get(next) {
+    /// The first line of a file that must arrive and has not.
+    fn next_missing(&mut self, file: usize, target: usize) -> Option<u32> {
+        let file = &mut self.files[file];
+        while let Some(id) = file.lines.get(file.passed[target]) {
             let marks = &self.marks[*id as usize];
             let known = (marks.arrived | marks.may_be_missing()) & 1 << target != 0;
-            let line = &self.lines[*id as usize];
-            if !known && line.twin.is_none() && level.is_none_or(|level| line.level == level) {
-                break;
+            if !known && self.lines[*id as usize].twin.is_none() {
+                return Some(*id);
             }
-            next += 1;
+            file.passed[target] += 1;
         }
-        let found = lines.get(next).copied();
-        pointer(&mut self.files[file])[target] = next;
-        found
+        None
     }
 
     /// After each turn: positions, what they passed, and what is kept.
@@ -251,7 +247,7 @@ impl Judge {
         if kept {
             self.files[file].floor[target] = settled;
         }
-        let missing = self.next_missing(file, target, None, |file| &mut file.passed);
+        let missing = self.next_missing(file, target);
         let hole = missing.filter(|id| self.lines[*id as usize].end <= settled);
         demand(hole.is_none(), Invariant::Hole, || {
             let id = hole.unwrap_or_default();
@@ -281,7 +277,7 @@ impl Judge {
         for file in &mut self.files {
             (file.floor[target], file.durable[target], file.syncing[target]) = (0, 0, 0);
             file.passed[target] = 0;
-            file.next.iter_mut().for_each(|next| next[target] = 0);
+            file.newest.retain(|(of, ..), _| *of != target);
         }
     }
 

@@ -413,7 +413,8 @@ fn decode(batch: &Batch, body: &[u8]) -> Vec<Stream> {
                 labels.push_str(&format!(" {}={}", pair.name, pair.value));
             }
             let time = entry.timestamp.clone().unwrap_or_default();
-            Entry { labels, time: time.seconds * 1_000_000_000 + i64::from(time.nanos), line: entry.line.clone() }
+            let (stream, line) = (format!("{tenant} {}", stream.labels), entry.line.clone());
+            Entry { labels, stream, time: time.seconds * 1_000_000_000 + i64::from(time.nanos), line }
         });
         Stream { entries: entries.collect(), text: stream.labels.clone() }
     });
