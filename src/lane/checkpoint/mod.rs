@@ -193,8 +193,9 @@ impl Checkpoint {
         self.move_to(known, new);
     }
 
-    /// A reader is known by an older key as well: its renaming was written by half when the process died. Of each of
-    /// its records the newest stays.
+    /// One source of a reader is known by another key from now on. It may be known by both already: the renaming was
+    /// written by half when the process died. Of each record the newest stays, and a power loss leaves it under the one
+    /// key or the other.
     pub fn unite(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
         let is_it = |slot: &&Slot| slot.key.reader == old && slot.key.source == source;
         let known: Vec<Slot> = self.slots().filter(is_it).cloned().collect();
