@@ -158,6 +158,9 @@ impl Life {
 
     /// What every end of a process takes with it.
     pub fn gone(&mut self) {
+        // A ledger that was closed while the checkpoint could not be written may be known once, twice or not at all.
+        let is_behind = self.lane.as_ref().is_some_and(|lane| lane.checkpoint.trouble().is_some());
+        self.inexact_sources |= if is_behind { u8::MAX } else { 0 };
         self.lane = None;
         self.handle = None;
         let net = &mut *self.net.borrow_mut();
