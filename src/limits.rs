@@ -303,6 +303,9 @@ pub const CHECKPOINT_READ_TRIES: usize = 5;
 pub const CHECKPOINT_HOLD: Duration = Duration::from_secs(1);
 /// An fsynced generation of the checkpoint follows at most this often.
 pub const CHECKPOINT_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Rotated files that are done are held open at most so long for a generation that cannot be synced; a power loss after
+/// that may send them again.
+pub const CHECKPOINT_SYNC_HOLD: Duration = Duration::from_secs(60);
 
 // ---- what would vanish -----------------------------------------------------------------------------------------
 

@@ -286,10 +286,10 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// A last look that a power loss would leave, or any if nothing can be written.
+    /// A last look that a power loss would leave, or any if nothing can be synced for long.
     pub(super) fn safe_look(&self, source: ObjectId) -> Option<Nanos> {
         let (look, generation) = self.discovery.kept.get(&source).copied()?;
-        let is_safe = self.checkpoint.is_synced(generation) || self.checkpoint.trouble().is_some();
+        let is_safe = self.checkpoint.is_synced(generation) || self.checkpoint.is_overdue(self.now.mono);
         is_safe.then_some(look)
     }
 

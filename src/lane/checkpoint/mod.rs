@@ -25,7 +25,7 @@ pub use slot::{Content, Key, Slot};
 
 use crate::{
     lane::at_start::read_patiently,
-    limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_INTERVAL, FLOWS_MAX, SLOT_BYTES},
+    limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_HOLD, CHECKPOINT_SYNC_INTERVAL, FLOWS_MAX, SLOT_BYTES},
     model::{FileIdentity, JournalPosition, Nanos, ObjectId, Position, ReaderKey},
     ring::{Handle, Op, Ring, Token},
     stats::Totals,
@@ -60,8 +60,9 @@ pub struct Checkpoint {
     /// Synced generations begun, and the newest of them that is on disk.
     begun: u64,
     synced: u64,
-    /// Since when changes could not be written.
+    /// Since when changes could not be written, and since when no generation could be synced.
     failing_since: Option<Duration>,
+    unsynced_since: Option<Duration>,
     /// Why the last write failed, until it succeeds.
     trouble: Option<String>,
 }
@@ -91,6 +92,7 @@ impl Checkpoint {
             begun: 0,
             synced: 0,
             failing_since: None,
+            unsynced_since: None,
             trouble: None,
         };
         let live = checkpoint.path("live");
@@ -267,10 +269,12 @@ impl Checkpoint {
             Ok(_) => {
                 self.second = !self.second;
                 self.synced = self.begun;
+                self.unsynced_since = None;
                 self.bury();
             }
             Err(error) => {
                 self.changed = true;
+                self.unsynced_since.get_or_insert(now);
                 self.trouble = Some(format!("{}: {error}; not safe from power loss", self.directory.display()));
             }
         }
@@ -289,6 +293,11 @@ impl Checkpoint {
     /// Whether that generation, or a later one, is on disk.
     pub fn is_synced(&self, generation: u64) -> bool {
         self.synced >= generation
+    }
+
+    /// Whether nothing can be synced, and that for so long that rotated files are not held open for it any more.
+    pub fn is_overdue(&self, now: Duration) -> bool {
+        self.unsynced_since.is_some_and(|since| now >= since + CHECKPOINT_SYNC_HOLD)
     }
 
     pub fn trouble(&self) -> Option<&str> {
