@@ -5,7 +5,6 @@ mod found;
 mod gone;
 mod lanes;
 mod life;
-mod plain;
 mod review;
 mod spool;
 pub(super) mod world;
