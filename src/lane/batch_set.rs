@@ -13,6 +13,7 @@ use super::target::{TargetSet, Targets};
 use crate::{
     batch::{Item, Open, Shape},
     limits::{BATCH_LINGER, BATCH_PARTS_MAX},
+    model::Nanos,
     orders::{Batch, Part, Port, Wire},
 };
 
@@ -150,13 +151,14 @@ impl BatchSet {
     }
 
     /// Puts a sealed batch, with what it settles, into the outbox of each of its targets.
-    pub fn post(&mut self, sealing: Sealing, parts: Vec<Part>, targets: &mut Targets) {
+    pub fn post(&mut self, sealing: Sealing, parts: Vec<Part>, newest: Option<Nanos>, targets: &mut Targets) {
         let batch = Arc::new(Batch {
             id: sealing.id,
             body: sealing.sealed.body,
             wire: sealing.wire,
             raw_bytes: sealing.sealed.raw_bytes,
             entries: sealing.sealed.entries,
+            newest,
             tenant: sealing.tenant,
             parts,
             streams: sealing.sealed.streams,
