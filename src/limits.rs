@@ -180,6 +180,11 @@ pub const FIELDS_MAX: usize = 16;
 pub const METADATA_VALUE_BYTES_MAX: usize = 4096;
 /// Bytes of all structured metadata of one entry, names included (Loki's stock limit is 64 KiB); pairs beyond stay out.
 pub const METADATA_BYTES_MAX: usize = 48 * KIB;
+/// Bytes of all open batches of one lane together, before compression; above it the largest are sealed early. With many
+/// tenants there are many.
+pub const OPEN_BYTES_MAX: usize = 32 * MIB;
+/// Of more open batches than this none keeps its buffers for its next filling.
+pub const OPEN_KEPT_MAX: usize = 16;
 /// Buffers an open batch keeps for its next filling, in bytes; what grew beyond is given back.
 pub const BATCH_KEPT_BYTES: usize = 2 * MIB;
 /// Message bytes every part of a split syslog message carries at least, however long its header is.

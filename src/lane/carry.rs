@@ -121,9 +121,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// Seals what has waited for the linger.
+    /// Seals what has waited for the linger, and what is more than open batches may hold.
     pub(super) fn seal_due(&mut self) {
         for open in self.batches.due(self.now.mono, false) {
+            self.seal(open);
+        }
+        while let Some(open) = self.batches.too_many() {
             self.seal(open);
         }
     }
