@@ -33,6 +33,8 @@ pub struct Manners {
     pub faults: u64,
     /// It takes nothing at all.
     pub is_dead: bool,
+    /// Its faults are those that others show seldom: it takes some, not this tenant, not so much.
+    pub refuses: bool,
 }
 
 /// All that lies behind the port of a lane.
