@@ -4,6 +4,7 @@
 //!   corelane-lives --seed N                       one life, told as it happens
 //!   corelane-lives [--first N] [--seeds N] [--minutes N | --seconds N] [--threads N] [--failures N] [--every-kind N]
 //! ```
+//! `--isolation N` lives each of N seeds twice, with and without a dead target, and compares what the other one saw.
 //! `--every-kind N` fails a run in which some kind of trouble took effect less than N times; `--failures N` goes on until
 //! so many lives have failed.
 //!
@@ -55,10 +56,19 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use lane::life::{FIXED, Table, live};
+use lane::life::{FIXED, Table, compare, live};
 
-const KNOWN: [&str; 8] =
-    ["--seed", "--first", "--seeds", "--minutes", "--seconds", "--threads", "--failures", "--every-kind"];
+const KNOWN: [&str; 9] = [
+    "--seed",
+    "--first",
+    "--seeds",
+    "--minutes",
+    "--seconds",
+    "--threads",
+    "--failures",
+    "--every-kind",
+    "--isolation",
+];
 
 fn main() -> ExitCode {
     let Some(options) = options() else {
@@ -67,6 +77,14 @@ fn main() -> ExitCode {
     };
     if let Some(seed) = options.get("--seed") {
         println!("{}", live(*seed, true));
+        return ExitCode::SUCCESS;
+    }
+    if let Some(seeds) = options.get("--isolation") {
+        let first = options.get("--first").copied().unwrap_or_default();
+        for seed in first..first + seeds {
+            let (calm, dead) = compare(seed);
+            println!("seed {seed}: the lag's median and p99 are {calm:?}, and {dead:?} while the other target is dead");
+        }
         return ExitCode::SUCCESS;
     }
     let run = run(&options);
@@ -141,8 +159,10 @@ fn run(options: &BTreeMap<String, u64>) -> Run {
                         Err(cause) => {
                             let text = cause.downcast_ref::<String>().cloned();
                             let text = text.or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                            let text = text.unwrap_or_default();
+                            eprintln!("seed {seed}: {}", text.chars().take(200).collect::<String>());
                             let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                            failed.insert(seed, text.unwrap_or_default());
+                            failed.insert(seed, text);
                             stop.fetch_or(failed.len() >= failures, Ordering::Relaxed);
                         }
                     }

@@ -41,6 +41,8 @@ pub enum Invariant {
     /// The counts are those of the world outside.
     Ledger,
     Memory,
+    /// A dead target changes nothing for another.
+    Isolation,
     Liveness,
 }
 
@@ -125,6 +127,10 @@ pub struct Judge {
     pub first_arrivals: [u64; TARGETS],
     /// Batches up to this number may be out of order: one before them was given back.
     pub disordered: [u64; TARGETS],
+    /// First arrivals at this target are noted, with their time.
+    pub watched: Option<usize>,
+    pub arrivals: Vec<(u32, Duration)>,
+    pub now: Duration,
     /// Targets that take equal entries for one.
     pub distinct: u8,
     /// Read times were lost: the power went, or the disk was full for longer than lines can wait.
@@ -189,6 +195,7 @@ impl Judge {
         marks.arrived |= bit;
         self.first_arrivals[target] += 1;
         self.entries.insert((target, id), (entry.labels.clone(), entry.time));
+        self.arrivals.extend((self.watched == Some(target)).then_some((id, self.now)));
         if file.disturbed {
             return;
         }

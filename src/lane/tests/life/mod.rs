@@ -5,6 +5,7 @@
 //! what must hold. One seed is one life, wholly.
 
 mod dice;
+mod isolation;
 mod judge;
 mod kinds;
 
@@ -17,6 +18,8 @@ mod rules;
 mod story;
 mod writer;
 
+#[cfg(feature = "lives")]
+pub use isolation::compare;
 #[cfg(feature = "lives")]
 pub use kinds::Table;
 pub use story::live;
@@ -34,5 +37,12 @@ fn nothing_is_lost_in_any_life() {
     for seed in FIXED {
         println!("replay with: cargo run -p corelane-lives -- --seed {seed}");
         live(seed, false);
+    }
+}
+
+#[test]
+fn a_dead_target_changes_nothing_for_another() {
+    for seed in [0, 3] {
+        isolation::compare(seed);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    isolation,
     judge::{Invariant, TARGETS, demand},
     kinds::{Table, Trouble},
     machine::{Life, TARGET_NAMES, TargetSort, directory, target_plan},
@@ -32,6 +33,12 @@ pub struct Character {
 
 /// One life, and what took effect in it.
 pub fn live(seed: u64, tells: bool) -> Table {
+    if isolation::compares(seed) {
+        let (calm, dead) = isolation::compare(seed);
+        let table = Table::telling(tells);
+        table.tell(|| format!("the lag's median and p99 are {calm:?}, and {dead:?} while the other target is dead"));
+        return table;
+    }
     let mut life = begin(seed);
     life.net.borrow_mut().table.tells = tells;
     let character = character(&mut life, Focus::of(seed));
@@ -61,6 +68,8 @@ pub fn live(seed: u64, tells: bool) -> Table {
 fn begin(seed: u64) -> Life {
     let mut dice = super::dice::Dice::new(seed ^ 0xbe61);
     let sources = 1 + dice.below(SOURCES as u64) as usize;
+    // One of them has a tenant.
+    let sources = if Focus::of(seed) == Some(Focus::Refusals) { SOURCES } else { sources };
     let sorts = [TargetSort::Loki, dice.one_of(&[TargetSort::Loki, TargetSort::Syslog]), TargetSort::Syslog];
     let targets = 1 + dice.below(TARGETS as u64) as usize;
     let mut life = Life::new(seed, sources, &sorts[..targets]);
@@ -312,7 +321,7 @@ impl Life {
 }
 
 /// Faults end, everything is enabled, and all must come to rest.
-fn end(life: &mut Life) {
+pub fn end(life: &mut Life) {
     for chain in 0..life.chains.len() {
         life.flush(chain);
     }
@@ -349,7 +358,7 @@ fn end(life: &mut Life) {
 }
 
 /// Everything arrived, everything was counted, nothing leaked.
-fn reckon(life: &Life) {
+pub fn reckon(life: &Life) {
     life.tell(|life| {
         let lane = life.lane.as_ref();
         let flow =

@@ -75,7 +75,7 @@ impl Life {
     fn pad(&mut self) -> usize {
         match self.dice.below(40) {
             0 if self.has_long_lines => 2_000 + self.dice.below(30_000) as usize,
-            _ => self.dice.below(60) as usize,
+            _ => self.least_pad + self.dice.below(60) as usize,
         }
     }
 

@@ -126,7 +126,7 @@ impl Net {
 
     /// Everything that is due by `now`.
     pub fn step(&mut self, now: Duration) {
-        (self.now, self.table.now) = (now, now);
+        (self.now, self.table.now, self.judge.now) = (now, now, now);
         while let Some((_, plan)) = self.plans.pop_front_if(|(at, _)| *at <= now) {
             self.reconcile(&plan);
         }
