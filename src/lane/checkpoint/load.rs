@@ -124,13 +124,16 @@ impl Checkpoint {
         }
     }
 
-    /// How much of a head each record of the live file knows, and how young it is, by all else of its key.
-    fn heads(&self) -> HashMap<Key, (u32, u64)> {
-        let mut heads: HashMap<Key, (u32, u64)> = HashMap::new();
+    /// What the live file knows of heads, by all else of a key.
+    fn heads(&self) -> HashMap<Key, Heads> {
+        let mut heads: HashMap<Key, Heads> = HashMap::new();
         for slot in self.slots.iter().flatten() {
             let (key, bytes) = apart(&slot.key);
             let known = heads.entry(key).or_default();
-            *known = (*known).max((bytes, slot.sequence));
+            known.most = known.most.max((bytes, slot.sequence));
+            if bytes == 0 {
+                known.none = known.none.max(slot.sequence);
+            }
         }
         heads
     }
@@ -180,10 +183,22 @@ impl Checkpoint {
     }
 }
 
-/// Whether the live file has a record by a younger name: one of more of the head.
-fn is_renamed(heads: &HashMap<Key, (u32, u64)>, slot: &Slot) -> bool {
+/// How young the records of a reader are, by how much of its head they know.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heads {
+    /// Of the most bytes of it: how many, and the youngest record by them.
+    most: (u32, u64),
+    /// The youngest record by nothing of it; 0 without one.
+    none: u64,
+}
+
+/// Whether the live file has a record by a younger name: one of more of the head, or of none since the file was cut.
+fn is_renamed(heads: &HashMap<Key, Heads>, slot: &Slot) -> bool {
     let (key, bytes) = apart(&slot.key);
-    heads.get(&key).is_some_and(|(more, sequence)| *more > bytes && *sequence > slot.sequence)
+    heads.get(&key).is_some_and(|known| {
+        let (more, sequence) = known.most;
+        (more > bytes && sequence > slot.sequence) || (bytes > 0 && known.none > slot.sequence)
+    })
 }
 
 /// A key without the head of its file, and of how many bytes that is.

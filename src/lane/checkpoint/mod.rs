@@ -117,17 +117,11 @@ impl Checkpoint {
         }
     }
 
-    /// The same reader is known by a better key from now on (its head has grown). Each record gets it where it stands:
+    /// The same reader is known by another key from now on (its head has grown, or was cut). Each record gets it where it stands:
     /// a power loss leaves it under the one key or the other, and never under none.
     pub fn rename(&mut self, old: ReaderKey, new: ReaderKey) {
         let known: Vec<Slot> = self.slots().filter(|slot| slot.key.reader == old).cloned().collect();
         known.into_iter().for_each(|slot| self.move_in_place(slot, new));
-    }
-
-    /// One source of a reader is known by another key from now on, and by the old one never again.
-    pub fn rename_of(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
-        let known = self.slots().filter(|slot| slot.key.reader == old && slot.key.source == source).cloned().collect();
-        self.move_to(known, new);
     }
 
     /// One source of a reader is known by another key from now on. It may be known by both already: the renaming was
@@ -158,13 +152,6 @@ impl Checkpoint {
             self.mark(other);
         }
         self.put(key, slot.content);
-    }
-
-    fn move_to(&mut self, known: Vec<Slot>, new: ReaderKey) {
-        for slot in known {
-            self.forget(&slot.key);
-            self.put(Key { reader: new, ..slot.key }, slot.content);
-        }
     }
 
     /// Writes what changed to the live file, and begins a synced generation when one is due. Call before anything

@@ -41,6 +41,8 @@ pub enum Invariant {
     /// The counts are those of the world outside.
     Ledger,
     Memory,
+    /// A dead target changes nothing for another.
+    Isolation,
     Liveness,
 }
 
@@ -92,8 +94,12 @@ pub struct File {
     pub lines: Vec<u32>,
     /// What stands in it is not what was written line by line: truncated, torn.
     pub disturbed: bool,
-    /// It was emptied at this size.
+    /// It was emptied at this size, or ended there before the power went.
     pub risky_below: u64,
+    /// It has no name any more.
+    pub unlinked: bool,
+    /// It ends within a line whose writer is gone.
+    pub is_fused: bool,
     /// First line that has not arrived, of those that positions have passed.
     passed: [usize; TARGETS],
     /// The newest line of each stream that arrived at each target; lines of different levels are different streams.
@@ -121,10 +127,16 @@ pub struct Judge {
     pub first_arrivals: [u64; TARGETS],
     /// Batches up to this number may be out of order: one before them was given back.
     pub disordered: [u64; TARGETS],
+    /// First arrivals at this target are noted, with their time.
+    pub watched: Option<usize>,
+    pub arrivals: Vec<(u32, Duration)>,
+    pub now: Duration,
     /// Targets that take equal entries for one.
     pub distinct: u8,
     /// Read times were lost: the power went, or the disk was full for longer than lines can wait.
     marks_lost: bool,
+    /// Lines were torn: of a number there may be the first digits.
+    pub fragments: bool,
     /// The generation that will hold what was settled at some turn.
     syncing: Option<u64>,
 }
@@ -157,7 +169,9 @@ impl Judge {
     fn is_whole(&self, id: u32, text: &str) -> bool {
         let Some(line) = self.lines.get(id as usize) else { broken(Invariant::Identity, text) };
         let whole = line.hash == hash(text);
-        demand(whole || self.files[line.file].disturbed, Invariant::Identity, || format!("line {id} is {text:?}"));
+        demand(whole || self.fragments || self.files[line.file].disturbed, Invariant::Identity, || {
+            format!("line {id} is {text:?}")
+        });
         whole
     }
 
@@ -181,6 +195,7 @@ impl Judge {
         marks.arrived |= bit;
         self.first_arrivals[target] += 1;
         self.entries.insert((target, id), (entry.labels.clone(), entry.time));
+        self.arrivals.extend((self.watched == Some(target)).then_some((id, self.now)));
         if file.disturbed {
             return;
         }
@@ -298,8 +313,9 @@ impl Judge {
             };
             let missing: Vec<usize> = (0..self.lines.len()).filter(missing).collect();
             demand(missing.is_empty(), Invariant::NoLoss, || {
-                let first = missing.first().map(|id| &self.lines[*id]);
-                format!("target {target} never got {} lines, the first of them {first:?}", missing.len())
+                let (first, last) = (missing.first(), missing.last());
+                let ends = first.zip(last).map(|(first, last)| (&self.lines[*first], &self.lines[*last]));
+                format!("target {target} never got {} lines, the first and the last: {ends:?}", missing.len())
             });
             self.check_twins(target);
         }

@@ -87,6 +87,10 @@ impl Default for Table {
 }
 
 impl Table {
+    pub fn telling(tells: bool) -> Self {
+        Self { tells, ..Self::default() }
+    }
+
     pub fn note(&mut self, trouble: Trouble) {
         let at = trouble as usize;
         if self.names[at].is_empty() {

@@ -57,6 +57,12 @@ pub struct Life {
     pub inexact_targets: u8,
     pub next_twin: u32,
     pub has_long_lines: bool,
+    /// Bytes every line has beyond what it says.
+    pub least_pad: usize,
+    /// A power loss takes what of the logs was not written back.
+    pub tears_logs: bool,
+    /// Something outside happens then.
+    pub wakes_at: Option<Duration>,
     /// Most `queueBytes` a target ever had.
     pub queue_bytes: usize,
     pub turns: u64,
@@ -96,6 +102,9 @@ impl Life {
             inexact_targets: 0,
             next_twin: 0,
             has_long_lines: false,
+            least_pad: 0,
+            tears_logs: false,
+            wakes_at: None,
             queue_bytes: limits::QUEUE_BYTES_MIN,
             turns: 0,
         };
@@ -172,29 +181,11 @@ impl Life {
         }
     }
 
-    /// The machine goes off. The logs themselves were synced: what of them is torn is nobody's to deliver.
-    pub fn lose_power(&mut self) {
-        for chain in 0..self.chains.len() {
-            self.flush(chain);
-        }
-        self.disk.sync_tree("/var/log");
-        self.net.borrow().table.tell(|| {
-            let slots = self.lane.iter().flat_map(|lane| lane.checkpoint.slots());
-            format!("before the power loss\n{}", slots.map(|slot| format!("{slot:?}\n")).collect::<String>())
-        });
-        self.disk.power_loss();
-        self.note(Trouble::PowerLost);
-        self.gone();
-        self.net.borrow_mut().judge.power_lost();
-        // What was counted in the last second is counted anew, and a ledger that was closed in it may be either.
-        self.inexact_sources = u8::MAX;
-    }
-
     pub fn turn(&mut self) {
         self.turns += 1;
         self.net.borrow_mut().step(self.disk.now().mono);
         let Some(lane) = &mut self.lane else { return self.pass(Duration::from_millis(50)) };
-        let due = self.net.borrow().next_due();
+        let due = self.net.borrow().next_due().into_iter().chain(self.wakes_at).min();
         self.disk.alarm(due);
         lane.turn().expect("the ring works");
         let net = &mut *self.net.borrow_mut();

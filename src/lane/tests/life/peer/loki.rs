@@ -249,7 +249,8 @@ fn fate(batch: &Batch, room: &mut Room<'_>) -> Fate {
         Trouble::Blocked260,
         Trouble::TenantRefused,
     ];
-    let way = room.dice.one_of(&ways);
+    let seldom = [Trouble::TenantRefused, Trouble::SomeLines400, Trouble::TooLarge413, Trouble::Oversize500];
+    let way = room.dice.one_of(if room.manners.refuses { &seldom } else { &ways });
     let fits = match way {
         Trouble::TenantRefused => batch.tenant.is_some(),
         // For good: seldom, or little would arrive at all.

@@ -33,6 +33,8 @@ pub struct Manners {
     pub faults: u64,
     /// It takes nothing at all.
     pub is_dead: bool,
+    /// Its faults are those that others show seldom: it takes some, not this tenant, not so much.
+    pub refuses: bool,
 }
 
 /// All that lies behind the port of a lane.
@@ -124,7 +126,7 @@ impl Net {
 
     /// Everything that is due by `now`.
     pub fn step(&mut self, now: Duration) {
-        (self.now, self.table.now) = (now, now);
+        (self.now, self.table.now, self.judge.now) = (now, now, now);
         while let Some((_, plan)) = self.plans.pop_front_if(|(at, _)| *at <= now) {
             self.reconcile(&plan);
         }
