@@ -5,6 +5,7 @@ mod found;
 mod gone;
 mod lanes;
 mod life;
+mod orders;
 mod review;
 mod spool;
 pub(super) mod world;
