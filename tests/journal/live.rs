@@ -64,7 +64,7 @@ fn follow<R: Ring>(mut ring: R) {
 }
 
 /// An entry without a number, with many new field names.
-fn rotation(first: u64, bytes: &mut Vec<u8>) {
+pub fn rotation(first: u64, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(b"_BOOT_ID=5e6f1d0c9f0b4b6c8f3a2b1c0d9e8f70\n");
     (0..FIELDS).for_each(|n| bytes.extend_from_slice(format!("F{first}_{n}=x\n").as_bytes()));
     bytes.extend_from_slice(b"MESSAGE=rotate\n\n");

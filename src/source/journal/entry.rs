@@ -59,9 +59,9 @@ pub(super) struct Draft {
     source_time: Option<u64>,
     rounds: Vec<SourceMask>,
     message: Vec<u8>,
-    plain: Vec<u8>,
+    pub(super) plain: Vec<u8>,
     scratch: Vec<u8>,
-    decompressor: Decompressor,
+    pub(super) decompressor: Decompressor,
     boot_id: Option<[u8; 16]>,
     boot_id_hex: Vec<u8>,
     /// The message was cut at `JOURNAL_FIELD_BYTES_MAX`.
