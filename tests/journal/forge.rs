@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use corelane::wire::journal::{jenkins, keyed};
 
-const HEADER_BYTES: usize = 272;
+pub const HEADER_BYTES: usize = 272;
 const FILE_ID: [u8; 16] = *b"file of the test";
 const BOOT_ID: [u8; 16] = *b"boot of the test";
 const FIRST_REALTIME: u64 = 1_700_000_000_000_000;

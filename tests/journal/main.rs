@@ -1,8 +1,10 @@
 //! Journals from outside: files made by systemd's own writer, followed live, mutated without end, inspected.
 
+mod delayed;
 mod export;
 mod forge;
 mod forged;
+mod header;
 mod inspect;
 mod live;
 mod memory;

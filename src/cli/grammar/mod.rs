@@ -250,7 +250,7 @@ pub enum InspectNoun {
     Journal {
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Print every entry with all its fields, as `journalctl -o export` does; FILE may be a directory then
+        /// Print every entry with all its fields, as journalctl -o export does; FILE may be a directory then
         #[arg(long)]
         export: bool,
     },

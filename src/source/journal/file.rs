@@ -444,7 +444,7 @@ impl JournalFile {
         if !offset.is_multiple_of(ALIGNMENT) || offset < self.header.header_size {
             return Ok(None);
         }
-        let start = match offset.checked_sub(self.group) {
+        let mut start = match offset.checked_sub(self.group) {
             Some(before) if before <= GAP_BYTES => self.group,
             // What lies between are arrays, written after the entry before; the fresh DATA stands last.
             Some(_) if self.group > 0 => (offset - NEAR_BYTES).max(self.group),
@@ -457,7 +457,16 @@ impl JournalFile {
                 let reach = (offset - start) as usize + need;
                 let want = self.stretch(start, offset).saturating_sub(start) as usize;
                 match self.window.fill(io, owner, start, reach, want) {
-                    Err(Stop::End | Stop::Io(_)) => return Ok(None),
+                    // The bad place may lie before it: then its DATA are read one by one.
+                    Err(Stop::Io(_)) if start < offset => {
+                        (self.group, start) = (offset, offset);
+                        continue;
+                    }
+                    Err(Stop::Io(_)) => {
+                        self.group = offset + ENTRY_ITEMS_AT as u64;
+                        return Ok(None);
+                    }
+                    Err(Stop::End) => return Ok(None),
                     other => other?,
                 }
             }

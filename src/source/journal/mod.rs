@@ -251,10 +251,10 @@ impl JournalCursor {
 
     /// Tells of a place that cannot be read, with the file's name.
     fn tell_failures(&mut self) {
-        if let Some((id, what)) = self.patience.take_news()
-            && let Some(file) = self.files.iter().find(|file| file.id == id)
-        {
-            self.troubles.tell(format!("{}: {what}", file.path.display()));
+        for (id, what) in self.patience.take_news() {
+            if let Some(file) = self.files.iter().find(|file| file.id == id) {
+                self.troubles.tell(format!("{}: {what}", file.path.display()));
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A read that fails stops the reader where it stands, and the next look tries it again: a path to a disk that went
 //! away for a moment costs time, no entry. A place that fails for `limits::JOURNAL_PATIENCE` is a bad sector: what lies
-//! there counts as damaged and reading goes on. The places after it get half as long each, so that a bad region does not
-//! hold up the rest for ever; a place that heals gives the patience back.
+//! there counts as damaged and reading goes on. The places after it get half as long each, so that a bad region does
+//! not hold up the rest for ever; a place that heals gives the patience back.
 
 use std::{io, time::Duration};
 
@@ -17,12 +17,12 @@ pub(super) struct Patience {
     since: Duration,
     allowed: Duration,
     /// Not told yet: the file, and what became of its place.
-    news: Option<(u32, String)>,
+    news: Vec<(u32, String)>,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { place: None, since: Duration::ZERO, allowed: JOURNAL_PATIENCE, news: None }
+        Self { place: None, since: Duration::ZERO, allowed: JOURNAL_PATIENCE, news: Vec::new() }
     }
 }
 
@@ -31,7 +31,7 @@ impl Patience {
     pub fn endures(&mut self, file: u32, offset: u64, error: &io::Error, now: Duration) -> bool {
         if self.place != Some((file, offset)) {
             (self.place, self.since) = (Some((file, offset)), now);
-            self.news = Some((file, format!("cannot be read at {offset}: {error}; it is tried again")));
+            self.news.push((file, format!("cannot be read at {offset}: {error}; it is tried again")));
         }
         let waited = now.saturating_sub(self.since);
         if waited < self.allowed {
@@ -41,7 +41,7 @@ impl Patience {
         self.allowed = (self.allowed / 2).max(JOURNAL_PATIENCE_MIN);
         let seconds = waited.as_secs();
         let what = format!("could not be read at {offset} for {seconds} s ({error}); what lies there is passed over");
-        self.news = Some((file, what));
+        self.news.push((file, what));
         false
     }
 
@@ -49,12 +49,12 @@ impl Patience {
     #[inline]
     pub fn heals(&mut self, file: u32, offset: u64) {
         if self.place == Some((file, offset)) {
-            *self = Self { news: self.news.take(), ..Self::default() };
+            *self = Self { news: std::mem::take(&mut self.news), ..Self::default() };
         }
     }
 
-    pub fn take_news(&mut self) -> Option<(u32, String)> {
-        self.news.take()
+    pub fn take_news(&mut self) -> Vec<(u32, String)> {
+        std::mem::take(&mut self.news)
     }
 }
 
@@ -78,6 +78,6 @@ mod tests {
         assert!(patience.endures(1, 9, &error, now));
         patience.heals(1, 9);
         assert!(patience.endures(1, 10, &error, now) && patience.allowed == JOURNAL_PATIENCE);
-        assert!(patience.take_news().is_some_and(|(file, what)| file == 1 && what.contains("at 10")));
+        assert!(patience.take_news().last().is_some_and(|(file, what)| *file == 1 && what.contains("at 10")));
     }
 }

@@ -146,6 +146,10 @@ impl Span {
             self.start = offset;
         }
         let want = want.max(need);
+        if offset.checked_add(want as u64).is_none_or(|end| i64::try_from(end).is_err()) {
+            // No file is so long: a damaged offset, not a disk that fails.
+            return Err(Stop::End);
+        }
         if self.buf.len() < want {
             self.buf.reserve_exact(want - self.buf.len());
             self.buf.resize(want, 0);
