@@ -177,8 +177,8 @@ fn run(backend: &'static str, compact: bool, seed: u64) {
     assert!(entries.iter().all(|entry| entry.label("source") == Some("journal")));
 }
 
-/// Two sources of one journal: one takes it from the beginning, the other from now on. Before anything was delivered the
-/// node restarts; the second one was then sent what was written before it existed.
+/// Two sources of one journal: one takes it from the beginning, the other from now on. Before anything was delivered
+/// the node restarts; the second one was then sent what was written before it existed.
 #[test]
 fn a_restart_before_the_first_line_does_not_move_the_start() {
     on_both(|backend| {
