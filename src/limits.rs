@@ -44,6 +44,12 @@ pub const JOURNAL_INDEX_LISTS_MAX: usize = 16;
 pub const JOURNAL_LOOKUP_VALUES_MAX: u32 = 4096;
 /// Largest decompressed journal field; the size is checked before allocating. Longer ones are truncated and counted.
 pub const JOURNAL_FIELD_BYTES_MAX: usize = MIB;
+/// How long a place of a journal file that cannot be read is tried again before what lies there counts as damaged. Each
+/// place after it gets half of what the one before got, down to `JOURNAL_PATIENCE_MIN`.
+pub const JOURNAL_PATIENCE: Duration = Duration::from_secs(60);
+pub const JOURNAL_PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// Longest journal field that is exported; one that is longer is left out, and told of.
+pub const JOURNAL_EXPORT_FIELD_BYTES_MAX: usize = 64 * MIB;
 /// Journal files of one directory that are listed; a directory with more is complained of.
 pub const JOURNAL_FILES_MAX: usize = 4096;
 /// Journal files held open although their turn has not come, so that a vacuum cannot take them away.
