@@ -6,6 +6,7 @@
 
 mod dice;
 mod isolation;
+mod journal;
 mod judge;
 mod kinds;
 
