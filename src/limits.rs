@@ -180,6 +180,11 @@ pub const FIELDS_MAX: usize = 16;
 pub const METADATA_VALUE_BYTES_MAX: usize = 4096;
 /// Bytes of all structured metadata of one entry, names included (Loki's stock limit is 64 KiB); pairs beyond stay out.
 pub const METADATA_BYTES_MAX: usize = 48 * KIB;
+/// Bytes of all open batches of one lane together, before compression; above it the largest are sealed early. With many
+/// tenants there are many.
+pub const OPEN_BYTES_MAX: usize = 32 * MIB;
+/// Of more open batches than this none keeps its buffers for its next filling.
+pub const OPEN_KEPT_MAX: usize = 16;
 /// Buffers an open batch keeps for its next filling, in bytes; what grew beyond is given back.
 pub const BATCH_KEPT_BYTES: usize = 2 * MIB;
 /// Message bytes every part of a split syslog message carries at least, however long its header is.
@@ -407,10 +412,14 @@ pub const ETCD_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const ETCD_ECHO_TIMEOUT: Duration = Duration::from_millis(500);
 /// What another hand changed in etcd is noted in the history after about so long.
 pub const ETCD_ADOPT_AFTER: Duration = Duration::from_secs(1);
+/// Changes by another hand that are remembered one by one until then; of more the last of each object is forgotten.
+pub const BY_HAND_MAX: usize = 4096;
 /// Largest transaction sent to etcd, in bytes: below its default of 1.5 MiB for a request.
 pub const ETCD_REQUEST_BYTES_MAX: usize = 1400 * KIB;
-/// A node writes its collector object at most this often.
+/// A node writes its collector object at most this often, unless another revision is in force.
 pub const COLLECTOR_INTERVAL: Duration = Duration::from_secs(30);
+/// A node writes its collector object at most this often if another revision is in force each time.
+pub const COLLECTOR_NEWS_INTERVAL: Duration = Duration::from_secs(2);
 /// The last good objects are written to disk at most this often.
 pub const KEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// Keys in a cluster key file: one, and another while keys are rotated.

@@ -78,7 +78,7 @@ pub fn collector(shared: &Shared, now: Nanos) -> Value {
     let verdict = health::assess(&plan, &shared.board, &trend, certificates, now);
     let lanes = shared.board.lanes();
     let flows = || lanes.iter().flat_map(|lane| &lane.flows);
-    let applied = lanes.iter().map(|lane| lane.revision).min().unwrap_or(0);
+    let applied = health::applied(&shared.board);
     let lag = flows().map(|flow| flow.lag_seconds).fold(0.0, f64::max);
     let queued: u64 = flows().map(|flow| flow.in_flight).sum();
     let loki = plan.targets.iter().filter(|target| health::is_loki(target));

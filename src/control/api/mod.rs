@@ -22,7 +22,10 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -132,12 +135,14 @@ impl Shared {
         known.clone()
     }
 
-    /// Tells the other nodes how this one is.
-    pub async fn beat(&self) {
+    /// Tells the other nodes how this one is. Gives how long to wait if there is news and it is too early for it.
+    pub async fn beat(&self) -> Option<Duration> {
         let record = collector::collector(self, health::now());
-        if let Err(fault) = self.registry.store().put_collector(&record).await {
+        let told = self.registry.store().put_collector(&record).await;
+        told.unwrap_or_else(|fault| {
             tracing::debug!("the other nodes do not know how this one is: {fault}");
-        }
+            None
+        })
     }
 
     /// Looks at everything that may have changed outside: token keys, the objects directory, the trend of the counts,
