@@ -1,6 +1,6 @@
 //! A journal in a life: written, rotated and vacuumed as journald does, into files of the simulated disk.
 //!
-//! As little of the format as a reader needs that asks for nothing in particular: the header, one DATA object for each
+//! As little of the format as a reader needs that asks for nothing in particular: the header, a DATA object for each
 //! field, ENTRY objects and the chain of arrays that lists them. In the judge's books the whole journal is one file, and
 //! a seqnum is what an offset is elsewhere.
 
