@@ -64,7 +64,7 @@ pub fn compare(seed: u64) -> (Lags, Lags) {
 fn course(seed: u64, dies: bool) -> Course {
     let sorts = [TargetSort::Loki, TargetSort::Syslog];
     let (dying, other) = (sorts[(seed % 2) as usize], sorts[(seed / 2 % 2) as usize]);
-    let mut life = Life::new(seed, 2, &[dying, other]);
+    let mut life = Life::new(seed, 2, &[dying, other], false);
     for source in 0..2 {
         life.chains.push(Chain::new(source, format!("{}/log.log", directory(source))));
     }

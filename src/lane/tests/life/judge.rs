@@ -12,7 +12,7 @@ use super::line::{Line, Name, hash, name};
 use crate::{
     lane::Lane,
     limits::FINGERPRINT_BYTES,
-    model::{Level, ObjectId, ReaderKey},
+    model::{Level, ObjectId, Position, ReaderKey},
     orders::Port,
     ring::Ring,
 };
@@ -115,6 +115,8 @@ pub struct Judge {
     pub lines: Vec<Line>,
     pub marks: Vec<Marks>,
     pub files: Vec<File>,
+    /// The file that is a journal: seqnums are its offsets.
+    pub journal: Option<usize>,
     /// By (inode, generation).
     pub known: HashMap<(u64, u64), usize>,
     /// Target indexes by object.
@@ -131,6 +133,7 @@ pub struct Judge {
     pub watched: Option<usize>,
     pub arrivals: Vec<(u32, Duration)>,
     pub now: Duration,
+    is_deaf: bool,
     /// Targets that take equal entries for one.
     pub distinct: u8,
     /// Read times were lost: the power went, or the disk was full for longer than lines can wait.
@@ -153,6 +156,9 @@ impl Judge {
 
     /// A peer stored an entry of batch `batch`.
     pub fn stored(&mut self, target: usize, batch: u64, entry: &Entry) {
+        if self.is_deaf {
+            return;
+        }
         self.entries_arrived[target] += 1;
         match name(&entry.line) {
             Name::Line(id) if self.is_whole(id, &entry.line) => self.line_stored(target, batch, id, entry),
@@ -186,7 +192,7 @@ impl Judge {
             demand(same || file.disturbed, Invariant::Identity, || format!("{first:?}, then {entry:?}"));
             let floor = file.floor[target];
             demand(file.disturbed || line.end > floor, Invariant::Window, || {
-                format!("line {id} of file {} arrived again at target {target}, settled up to {floor}", line.file)
+                format!("line {id} arrived again at target {target}, settled up to {floor}: {line:?}")
             });
             return;
         }
@@ -227,14 +233,21 @@ impl Judge {
         let kept = lane.checkpoint.lets_go(Duration::ZERO);
         self.marks_lost |= !kept && lane.checkpoint.lets_go(lane.now.mono);
         for reader in lane.readers.values() {
-            let ReaderKey::File(identity) = &reader.key else { continue };
-            let Some(file) = self.known.get(&(identity.inode, identity.generation)).copied() else { continue };
+            let file = match &reader.key {
+                ReaderKey::File(identity) => self.known.get(&(identity.inode, identity.generation)).copied(),
+                ReaderKey::Journal { .. } => self.journal,
+            };
+            let Some(file) = file else { continue };
             if self.files[file].disturbed {
                 continue;
             }
             for flow in &reader.flows {
                 let Some(target) = self.targets.get(&flow.target).copied() else { continue };
-                self.flow_turned(file, target, flow.settled().offset(), kept);
+                let settled = match flow.settled() {
+                    Position::Journal(position) => position.seqnum,
+                    position => position.offset(),
+                };
+                self.flow_turned(file, target, settled, kept);
             }
         }
         match self.syncing {
@@ -265,7 +278,8 @@ impl Judge {
         let hole = missing.filter(|id| self.lines[*id as usize].end <= settled);
         demand(hole.is_none(), Invariant::Hole, || {
             let id = hole.unwrap_or_default();
-            format!("settled up to {settled} of file {file} at target {target}, where line {id} never arrived")
+            let line = &self.lines[id as usize];
+            format!("settled up to {settled} of file {file} at target {target}, where {id} never arrived: {line:?}")
         });
     }
 
@@ -285,10 +299,18 @@ impl Judge {
         self.disordered = [0; TARGETS];
     }
 
+    /// What is stored next comes from the link of this target. If its name has a new one already, it is nobody's.
+    pub fn listen_to(&mut self, target: Option<ObjectId>) {
+        self.is_deaf = target.is_some_and(|target| !self.targets.contains_key(&target));
+    }
+
     /// A target was deleted: its positions are forgotten, and what was written is not meant for a new one.
     pub fn target_forgotten(&mut self, target: usize) {
-        self.marks.iter_mut().for_each(|marks| marks.gone |= 1 << target);
         // A new one may get what the old one had; nothing of it is sent *again*.
+        for marks in &mut self.marks {
+            marks.gone |= 1 << target;
+            marks.arrived &= !(1 << target);
+        }
         self.entries.retain(|(of, _), _| *of != target);
         self.twins.retain(|(of, _), _| *of != target);
         for file in &mut self.files {

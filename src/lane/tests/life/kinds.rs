@@ -48,6 +48,9 @@ pub enum Trouble {
     RotationDeleted,
     DirectoryLost,
     ReadsFailing,
+    // The journal.
+    JournalRotated,
+    JournalVacuumed,
     // The plan.
     LevelChanged,
     LabelsChanged,

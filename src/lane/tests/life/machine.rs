@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     dice::Dice,
+    journal::{self, Journal},
     judge::{Invariant, TARGETS, demand},
     kinds::Trouble,
     peer::{Manners, Net, NetPort},
@@ -19,8 +20,8 @@ use crate::{
     model::{Level, ObjectId},
     orders::LaneOrder,
     plan::{
-        FileInput, Format, Framing, Input, LokiLimits, LokiPlan, MetadataField, Output, Plan, Protocol, Route,
-        SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld,
+        FileInput, Format, Framing, Input, JournalInput, LokiLimits, LokiPlan, MetadataField, Output, Plan, Protocol,
+        Route, SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld,
         source::{PathGlob, Tenant},
     },
     ring::{
@@ -61,6 +62,7 @@ pub struct Life {
     pub least_pad: usize,
     /// A power loss takes what of the logs was not written back.
     pub tears_logs: bool,
+    pub journal: Option<Journal>,
     /// Something outside happens then.
     pub wakes_at: Option<Duration>,
     /// Most `queueBytes` a target ever had.
@@ -69,14 +71,14 @@ pub struct Life {
 }
 
 impl Life {
-    pub fn new(seed: u64, sources: usize, kinds: &[TargetSort]) -> Self {
+    pub fn new(seed: u64, sources: usize, kinds: &[TargetSort], has_journal: bool) -> Self {
         let disk = SimWorld::new(seed);
         disk.make_directory(STATE);
         disk.make_directory(SPOOL);
         let mut plan = Plan::empty("c1", "n1");
         for number in 0..sources {
             disk.make_directory(directory(number));
-            plan.sources.push(Arc::new(source_plan(number)));
+            plan.sources.push(Arc::new(source_plan(number, has_journal && number == journal::SOURCE)));
         }
         let net = Rc::new(RefCell::new(Net::default()));
         net.borrow_mut().dice = Dice::new(seed ^ 0x5eed);
@@ -105,9 +107,13 @@ impl Life {
             least_pad: 0,
             tears_logs: false,
             wakes_at: None,
+            journal: None,
             queue_bytes: limits::QUEUE_BYTES_MIN,
             turns: 0,
         };
+        if has_journal {
+            life.make_journal();
+        }
         life.start();
         life
     }
@@ -263,7 +269,7 @@ fn id(name: &str) -> ObjectId {
     ObjectId(xxh3_64(name.as_bytes()))
 }
 
-fn source_plan(number: usize) -> SourcePlan {
+fn source_plan(number: usize, is_journal: bool) -> SourcePlan {
     let (name, base) = (format!("s{number}"), directory(number));
     let pattern = format!("{base}/*.log");
     let glob = PathGlob {
@@ -276,7 +282,12 @@ fn source_plan(number: usize) -> SourcePlan {
         id: id(&name),
         name,
         enabled: true,
-        input: Input::File(FileInput { paths: vec![glob], exclude: GlobSet::empty() }),
+        input: if is_journal {
+            let directories = vec![PathBuf::from(journal::DIRECTORY)];
+            Input::Journal(JournalInput { directories, identifier: None, unit: None, matches: Vec::new() })
+        } else {
+            Input::File(FileInput { paths: vec![glob], exclude: GlobSet::empty() })
+        },
         format: FORMATS[number],
         min_level: Level::Trace,
         start_at: StartAt::Beginning,

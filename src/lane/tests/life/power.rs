@@ -27,6 +27,7 @@ impl Life {
             format!("before the power loss\n{}", slots.map(|slot| format!("{slot:?}\n")).collect::<String>())
         });
         self.disk.power_loss();
+        self.rotate_journal(true);
         self.note(Trouble::PowerLost);
         self.gone();
         self.net.borrow_mut().judge.power_lost();

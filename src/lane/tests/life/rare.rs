@@ -26,13 +26,15 @@ pub enum Focus {
     Disk,
     /// The power goes, and the ends of the logs with it.
     Power,
+    /// A journal that is rotated and vacuumed.
+    Journal,
 }
 
 impl Focus {
     pub fn of(seed: u64) -> Option<Self> {
         let all = [Self::Targets, Self::Names, Self::Refusals, Self::Disk];
         match seed % 8 {
-            2 => Some(Self::Power),
+            2 => Some(if seed % 16 == 2 { Self::Journal } else { Self::Power }),
             5 => Some(all[(seed / 8 % 4) as usize]),
             _ => None,
         }
@@ -44,7 +46,7 @@ impl Focus {
         match self {
             Self::Targets => (character.plans, character.deletes_targets) = (true, true),
             Self::Names => (character.truncates, character.deletes) = (true, true),
-            Self::Refusals | Self::Disk => {}
+            Self::Refusals | Self::Disk | Self::Journal => {}
             Self::Power => (character.power, life.tears_logs) = (true, true),
         }
     }
@@ -71,6 +73,11 @@ impl Focus {
             }
             // What was there before the story is not what a power loss takes.
             Self::Power => life.disk.sync_all(),
+            // What cannot be read of a journal is damage, which costs entries and is counted.
+            Self::Journal => {
+                life.faults = Faults { read_error: 0, open_error: 0, ..life.faults };
+                life.disk.set_faults(life.faults);
+            }
             Self::Targets | Self::Names => {}
         }
     }
@@ -94,6 +101,14 @@ impl Focus {
                 0 => life.kill(),
                 1 => restart(life),
                 _ => life.write(chain, 5),
+            },
+            Self::Journal => match life.dice.below(8) {
+                0 => life.rotate_journal(false),
+                1 => life.vacuum_journal(),
+                _ => {
+                    let entries = 1 + life.dice.below(60);
+                    life.log_to_journal(entries);
+                }
             },
             Self::Power => match life.dice.below(4) {
                 0 => life.lose_power(),

@@ -69,11 +69,12 @@ fn begin(seed: u64) -> Life {
     let mut dice = super::dice::Dice::new(seed ^ 0xbe61);
     let sources = 1 + dice.below(SOURCES as u64) as usize;
     // One of them has a tenant.
-    let sources = if Focus::of(seed) == Some(Focus::Refusals) { SOURCES } else { sources };
+    let has_journal = Focus::of(seed) == Some(Focus::Journal);
+    let sources = if has_journal || Focus::of(seed) == Some(Focus::Refusals) { SOURCES } else { sources };
     let sorts = [TargetSort::Loki, dice.one_of(&[TargetSort::Loki, TargetSort::Syslog]), TargetSort::Syslog];
     let targets = 1 + dice.below(TARGETS as u64) as usize;
-    let mut life = Life::new(seed, sources, &sorts[..targets]);
-    for source in 0..sources {
+    let mut life = Life::new(seed, sources, &sorts[..targets], has_journal);
+    for source in usize::from(has_journal)..sources {
         for number in 0..1 + life.dice.below(2) {
             life.chains.push(Chain::new(source, format!("{}/log{number}.log", directory(source))));
         }
@@ -109,6 +110,7 @@ fn set_out(life: &mut Life) {
         life.write(chain, 3);
         life.flush(chain);
     }
+    life.log_to_journal(3);
     life.until(MINUTE, |life| {
         let net = life.net.borrow();
         let all = net.judge.lines.iter().filter(|line| line.twin.is_none()).count() as u64;
@@ -276,7 +278,8 @@ impl Life {
             live.extend(self.disk.meta(&chain.path).map(|meta| (meta.inode, meta.generation)));
         }
         let judge = &mut self.net.borrow_mut().judge;
-        let live: Vec<usize> = live.iter().filter_map(|key| judge.known.get(key).copied()).collect();
+        let files = live.iter().filter_map(|key| judge.known.get(key).copied());
+        let live: Vec<usize> = files.chain(judge.journal).collect();
         for file in (0..judge.files.len()).filter(|file| !live.contains(file)) {
             let Some(first) = judge.files[file].lines.first() else { continue };
             let source = &self.plan.sources[judge.lines[*first as usize].source];
@@ -417,5 +420,9 @@ fn check_leaks(life: &Life) {
     hold(lane.awaiting.len() == lane.passes() + jobs, "reads are awaited");
     hold(lane.targets.in_flight() == 0, "batches are in flight");
     let open = life.disk.open_files();
-    hold(open <= lane.readers.len() + 1, &format!("{open} files are open for {} readers", lane.readers.len()));
+    let journals = life.journal.as_ref().map_or(0, |journal| journal.files_there());
+    hold(
+        open <= lane.readers.len() + journals + 1,
+        &format!("{open} files are open for {} readers", lane.readers.len()),
+    );
 }

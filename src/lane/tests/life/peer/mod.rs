@@ -131,6 +131,7 @@ impl Net {
             self.reconcile(&plan);
         }
         for (id, link) in &mut self.links {
+            self.judge.listen_to(Some(*id));
             let mut room = room(&mut self.judge, &mut self.table, &mut self.dice, now, &self.manners, link.target);
             let verdicts = &mut self.verdicts;
             let mut settle = |batch: u64, outcome| verdicts.push_back(Verdict { batch, target: *id, outcome });
@@ -139,6 +140,7 @@ impl Net {
                 Peer::Syslog(syslog) => syslog.step(&mut link.queue, &mut room, &mut settle),
             }
         }
+        self.judge.listen_to(None);
     }
 
     /// When something happens next; at once if a verdict waits.
@@ -159,6 +161,7 @@ impl Net {
             (self.links.keys().copied()).filter(|id| !plan.target(*id).is_some_and(|target| target.enabled)).collect();
         for id in gone {
             let Some(mut link) = self.links.remove(&id) else { continue };
+            self.judge.listen_to(Some(id));
             let mut room = room(&mut self.judge, &mut self.table, &mut self.dice, self.now, &self.manners, link.target);
             let held = match &mut link.peer {
                 Peer::Loki(loki) => loki.cut(&mut room),
@@ -168,6 +171,7 @@ impl Net {
                 self.give_back(id, batch.id);
             }
         }
+        self.judge.listen_to(None);
         for target in plan.targets.iter().filter(|target| target.enabled) {
             let Some(index) = self.judge.targets.get(&target.id).copied() else { continue };
             let seed = self.dice.below(u64::MAX);
