@@ -6,7 +6,6 @@ mod gone;
 mod lanes;
 mod life;
 mod orders;
-mod plain;
 mod review;
 mod spool;
 pub(super) mod world;
