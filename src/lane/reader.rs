@@ -338,6 +338,19 @@ impl Branch {
     }
 }
 
+/// Whether who stands at `from` has had the record that ends at `end`. By the record itself: the one before it may lie
+/// far back where a journal was vacuumed. In doubt it has not.
+pub fn has_had(from: &Position, end: &Position) -> bool {
+    match (from, end) {
+        (Position::File { offset: from }, Position::File { offset: end }) => from >= end,
+        (Position::Journal(from), Position::Journal(end)) if from.seqnum_id == end.seqnum_id => {
+            from.seqnum >= end.seqnum
+        }
+        (Position::Journal(from), Position::Journal(end)) => from.realtime > end.realtime,
+        _ => false,
+    }
+}
+
 /// Whether `from` lies at or before `at`, both of one reader.
 pub fn reached(at: &Position, from: &Position) -> bool {
     match (at, from) {
