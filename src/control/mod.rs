@@ -122,8 +122,8 @@ impl Control {
     }
 }
 
-/// Looks about once a second, and tells the other nodes how this one is, until told to stop; `untold` is written when it
-/// can be.
+/// Looks about once a second, and tells the other nodes how this one is, until told to stop; `untold` is written when
+/// it can be.
 async fn tick(shared: Arc<Shared>, mut untold: Option<(Endpoint, NodeConfig)>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(limits::OBJECTS_POLL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

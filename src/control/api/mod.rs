@@ -24,7 +24,7 @@ mod tests;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -64,9 +64,15 @@ pub struct Shared {
     identity: Arc<Identity>,
     on_renewal: OnRenewal,
     expiry: Mutex<Expiry>,
-    /// What other nodes last told, for when they cannot be asked.
-    others: Mutex<Vec<Beat>>,
+    others: Mutex<Others>,
     pub board: Arc<Board>,
+}
+
+/// What other nodes last told, for when they cannot be asked, and whether each was heard of.
+#[derive(Default)]
+struct Others {
+    known: Vec<(Beat, bool)>,
+    heard: collector::Heard,
 }
 
 /// Called with the chain in PEM each time the API's certificate was renewed.
@@ -125,11 +131,12 @@ impl Shared {
     }
 
     /// What other nodes last told; when nobody can be asked, what was known last, as of nodes not heard of.
-    async fn others(&self) -> Vec<Beat> {
+    async fn others(&self) -> Vec<(Beat, bool)> {
         let asked = self.registry.store().collectors().await;
-        let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let Others { known, heard } = &mut *others;
         match asked {
-            Ok(beats) => known.clone_from(&beats),
+            Ok(beats) => *known = heard.look(beats, Instant::now()),
             Err(fault) => tracing::debug!("other nodes cannot be asked: {fault}"),
         }
         known.clone()

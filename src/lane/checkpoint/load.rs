@@ -1,5 +1,5 @@
-//! What a lane finds of its checkpoint at its start: of each record the newest, out of files any of which may be missing
-//! or torn.
+//! What a lane finds of its checkpoint at its start: of each record the newest, out of files any of which may be
+//! missing or torn.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -117,8 +117,8 @@ impl Checkpoint {
         }
     }
 
-    /// The same reader is known by another key from now on (its head has grown, or was cut). Each record gets it where it stands:
-    /// a power loss leaves it under the one key or the other, and never under none.
+    /// The same reader is known by another key from now on (its head has grown, or was cut). Each record gets it where
+    /// it stands: a power loss leaves it under the one key or the other, and never under none.
     pub fn rename(&mut self, old: ReaderKey, new: ReaderKey) {
         let known: Vec<Slot> = self.slots().filter(|slot| slot.key.reader == old).cloned().collect();
         known.into_iter().for_each(|slot| self.move_in_place(slot, new));

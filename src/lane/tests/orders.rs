@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     limits::{BATCH_LINGER, TAIL_POLL},
-    plan::{Input, Route, SourcePlan},
+    plan::{Input, Pick, Route, SourcePlan},
 };
 
 /// Longest time orders may hold up a source they do not touch, beyond what it waits for anyway.
@@ -41,7 +41,7 @@ fn prepare(seed: u64, dead: &[&str]) -> World {
         file.paths[0].matcher = globset::Glob::new(OTHER).expect("a glob").compile_matcher();
     }
     world.plan.sources.push(Arc::new(other));
-    world.change_target("own", |target| target.route = Route::Only(vec!["app".to_owned()]));
+    world.change_target("own", |target| target.route = Route::Only(vec![Pick::Named("app".to_owned())]));
     world.disk.append(LOG, text(&world, 0, 100).as_bytes()).expect("written");
     world.disk.append(OTHER, text(&world, 0, 100).as_bytes()).expect("written");
     let came = |world: &World| {

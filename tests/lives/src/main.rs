@@ -23,7 +23,7 @@ mod decode;
 mod fault;
 #[path = "../../../src/lane/mod.rs"]
 mod lane;
-#[path = "../../../src/limits.rs"]
+#[path = "../../../src/limits/mod.rs"]
 mod limits;
 #[path = "../../../src/model/mod.rs"]
 mod model;

@@ -186,8 +186,7 @@ impl Judge {
         let marks = &mut self.marks[id as usize];
         let file = &self.files[line.file];
         demand(marks.forbidden & bit == 0, Invariant::Filter, || format!("line {id} {line:?} at target {target}"));
-        if marks.arrived & bit != 0 {
-            let first = &self.entries[&(target, id)];
+        if let Some(first) = self.entries.get(&(target, id)) {
             let is_untimed = self.marks_lost && line.level == Level::Unknown;
             let same = first.0 == entry.labels && (first.1 == entry.time || is_untimed);
             demand(same || file.disturbed, Invariant::Identity, || format!("{first:?}, then {entry:?}"));
@@ -307,6 +306,7 @@ impl Judge {
 
     /// A target was deleted: its positions are forgotten, and what was written is not meant for a new one.
     pub fn target_forgotten(&mut self, target: usize) {
+        // A new one may get what the old one had; nothing of it is sent *again*.
         for marks in &mut self.marks {
             marks.gone |= 1 << target;
             marks.arrived &= !(1 << target);
