@@ -5,11 +5,9 @@
 use std::time::Duration;
 
 use super::{
-    kinds::Trouble,
     machine::Life,
     peer::Manners,
     story::{Character, delete, restart},
-    writer::Chain,
 };
 use crate::ring::Faults;
 
