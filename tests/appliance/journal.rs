@@ -196,7 +196,7 @@ fn a_restart_before_the_first_line_does_not_move_the_start() {
         node.object("early", &source("early", "node-manager", "beginning"));
         node.object("late", &source("late", "etcd", "end"));
         // Nobody listens there.
-        node.object("loki", &peer::loki_target("loki", "http://127.0.0.1:9"));
+        node.object("loki", &peer::loki_target("loki", "http://127.0.0.1:9/loki/api/v1/push"));
         node.start();
         node.await_status("lines wait", |status| in_flight(status) > 0);
         node.kill();
