@@ -11,6 +11,7 @@ pub mod completion;
 pub mod diff;
 pub mod document;
 pub mod environment;
+pub mod export;
 pub mod grammar;
 pub mod inspect;
 pub mod inspect_spool;
@@ -104,7 +105,8 @@ fn perform(cli: Cli) -> Result<ExitCode, Fault> {
         Verb::Run(flags) => run::run(&flags, access)?,
         Verb::Check(flags) => return check::check(&flags, access),
         Verb::Status(watch) => status::status(&watch, access)?,
-        Verb::Inspect { noun: InspectNoun::Journal { file } } => return inspect::journal(&file, access),
+        Verb::Inspect { noun: InspectNoun::Journal { file, export: true } } => return export::export(&file),
+        Verb::Inspect { noun: InspectNoun::Journal { file, .. } } => return inspect::journal(&file, access),
         Verb::Inspect { noun: InspectNoun::Spool { directory } } => return inspect_spool::spool(&directory, access),
         Verb::Create { noun: CreateNoun::Jwt(flags), wait } => {
             if wait.wait.is_some() {

@@ -121,9 +121,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// Seals what has waited for the linger.
+    /// Seals what has waited for the linger, and what is more than open batches may hold.
     pub(super) fn seal_due(&mut self) {
         for open in self.batches.due(self.now.mono, false) {
+            self.seal(open);
+        }
+        while let Some(open) = self.batches.too_many() {
             self.seal(open);
         }
     }
@@ -138,6 +141,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     pub(super) fn seal(&mut self, open: OpenIndex) {
         let Some(sealing) = self.batches.seal(open) else { return };
         let mut parts = Vec::with_capacity(sealing.contributors.len());
+        let mut newest = None;
         for Contributor { reader, pass, branch } in &sealing.contributors {
             // What is lost of a batch is counted by the number of its part: one whose reader is gone keeps its place.
             parts.push(Part {
@@ -156,9 +160,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
             for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
                 flow.read_to(Some(sealing.id), pass.at, &counts, branch.newest);
             }
+            newest = newest.max(Some(branch.newest));
             *part = Part { reader: *reader, source: branch.id, end: pass.at, counts };
         }
-        self.batches.post(sealing, parts, &mut self.targets);
+        // A reader that is gone does not tell how young its lines are.
+        let newest = newest.filter(|_| parts.iter().all(|part| part.source != ObjectId(0)));
+        self.batches.post(sealing, parts, newest, &mut self.targets);
     }
 }
 

@@ -5,7 +5,7 @@
 //! become one. Before a pass changes, every batch it has lines in is sealed, so that no line is counted for a flow it
 //! was not read for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Awaiting, Lane,
@@ -285,7 +285,7 @@ fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own:
         Origin::Journal(journal) => {
             let start = match at {
                 Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),
-                _ => JournalStart::At(earliest_start(reader), now.wall),
+                _ => JournalStart::At(earliest_start(reader, now.wall), now.wall),
             };
             let mut cursor = JournalCursor::new(&journal.directories, selectors(reader), start);
             cursor.spare(own.clone());
@@ -320,8 +320,12 @@ pub(super) fn selectors(reader: &Reader) -> Vec<JournalInput> {
 }
 
 /// The start that misses nothing of any source; each source skips what is too old for it.
-fn earliest_start(reader: &Reader) -> StartAt {
-    let starts = reader.sources.iter().map(|source| source.plan.start_at);
+fn earliest_start(reader: &Reader, wall: Nanos) -> StartAt {
+    // A source that has waited for its first line since an earlier start means all lines since then.
+    let starts = reader.sources.iter().map(|source| match source.not_before {
+        Some(limit) if limit.time < wall => StartAt::Since(Duration::from_nanos(wall.0.abs_diff(limit.time.0))),
+        _ => source.plan.start_at,
+    });
     let earlier = |a: StartAt, b: StartAt| match (a, b) {
         (StartAt::Beginning, _) | (_, StartAt::Beginning) => StartAt::Beginning,
         (StartAt::Since(a), StartAt::Since(b)) => StartAt::Since(a.max(b)),

@@ -177,21 +177,30 @@ impl<R: Ring, P: Port> Lane<R, P> {
         if plans.len() > JOURNAL_SOURCES_MAX {
             self.trouble(format!("more than {JOURNAL_SOURCES_MAX} sources read one journal; the rest is left out"));
         }
-        let wall = self.now.wall;
         let plans = &plans[..plans.len().min(JOURNAL_SOURCES_MAX)];
         let key = ReaderKey::Journal { directory: directory_key(&directories) };
         self.next_reader += 1;
         let id = self.next_reader;
-        let fresh = |plan: &SourcePlan| !self.checkpoint.slots().any(|slot| slot.key.source == plan.id);
-        let sources = plans
-            .iter()
-            .map(|plan| Source::new(plan, fresh(plan).then(|| journal_limit(plan, wall)).flatten()))
-            .collect();
+        let sources = plans.iter().map(|plan| Source::new(plan, self.limit_in(key, plan))).collect();
         let origin = JournalOrigin { directories, watches: Vec::new(), next_look: self.now.mono };
         let start = Position::Journal(JournalPosition::default());
         let reader = Reader::new(id, key, Origin::Journal(origin), sources, start, Marks::default());
         self.readers.insert(id, Box::new(reader));
         self.watch_journal(id);
+    }
+
+    /// What `startAt` leaves out of the journal `key`: as it was when the source first read it, until its first line.
+    fn limit_in(&self, key: ReaderKey, source: &SourcePlan) -> Option<Limit> {
+        let mut known = self.checkpoint.slots().filter(|slot| slot.key.source == source.id).peekable();
+        if known.peek().is_none() {
+            return journal_limit(source, self.now.wall);
+        }
+        let times = known.filter(|slot| slot.key.reader == key).map(|slot| match &slot.content {
+            Content::Flow { totals, newest, .. } if totals.read == 0 => *newest,
+            _ => Nanos::default(),
+        });
+        let time = times.min().filter(|time| *time != Nanos::default())?;
+        Some(Limit { time, end: u64::MAX })
     }
 
     /// Watches the directories of a journal, those it found below them included, for the next change.
@@ -224,7 +233,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
             .filter(|(_, target)| !target.removed && target.tenant.is_none())
             .map(|(_, target)| Arc::clone(&target.plan))
             .collect();
-        for source in reader.sources.iter().map(|source| &source.plan) {
+        let journal = reader.file().is_none();
+        for (source, limit) in reader.sources.iter().map(|source| (&source.plan, source.not_before)) {
             let tenant = source.tenant.of(reader.origin.path());
             for target in &targets {
                 let Some(bit) = self.targets.outlet(target.id, tenant) else { continue };
@@ -243,16 +253,18 @@ impl<R: Ring, P: Port> Lane<R, P> {
                     }
                     // A target that was enabled before has a place in every file, even while it is disabled.
                     _ if self.plan.routes(source, target) || self.checkpoint.has_flow(source.id, target.id) => {
-                        missing.push((source.id, target.id, bit));
+                        missing.push((source.id, target.id, bit, limit));
                     }
                     _ => {}
                 }
             }
         }
-        for (source, target, bit) in missing {
+        for (source, target, bit, limit) in missing {
             // A new target starts now; a reader that was never seen starts where its source says.
             let at = furthest(reader, source).unwrap_or(reader.start);
-            reader.flows.push(Flow::new(source, target, bit, at, Totals::default(), Nanos::default()));
+            // Before its first line, the newest time a flow of a journal knows is that from which on lines are meant.
+            let newest = limit.filter(|_| journal).map_or(Nanos::default(), |limit| limit.time);
+            reader.flows.push(Flow::new(source, target, bit, at, Totals::default(), newest));
         }
     }
 

@@ -338,12 +338,37 @@ impl Branch {
     }
 }
 
-/// Whether `from` lies at or before `at`, both of one reader.
+/// Whether `from` lies at or before `at`, both of one reader. Journals of different seqnum ids are merged by the clock
+/// of the boot, which nobody sets, else by the time; so are their positions told apart.
 pub fn reached(at: &Position, from: &Position) -> bool {
     match (at, from) {
         (Position::File { offset: at }, Position::File { offset: from }) => at >= from,
         (Position::Journal(at), Position::Journal(from)) if at.seqnum_id == from.seqnum_id => at.seqnum >= from.seqnum,
+        (Position::Journal(at), Position::Journal(from)) if at.boot_id == from.boot_id => {
+            at.monotonic >= from.monotonic
+        }
         (Position::Journal(at), Position::Journal(from)) => at.realtime >= from.realtime,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The wall clock was set back by an hour between two entries of one boot: lines of the second journal were left
+    /// out for an hour, since it seemed that their place was not reached yet.
+    #[test]
+    fn a_clock_set_back_does_not_hide_what_another_journal_says_next() {
+        let at = |seqnum_id: u8, boot_id: u8, monotonic, realtime| {
+            let (seqnum_id, boot_id) = ([seqnum_id; 16], [boot_id; 16]);
+            Position::Journal(JournalPosition { seqnum_id, boot_id, monotonic, realtime, ..Default::default() })
+        };
+        let hour = 3_600_000_000;
+        let before = at(1, 9, 100, 7 * hour);
+        assert!(reached(&at(2, 9, 110, 6 * hour), &before));
+        assert!(!reached(&at(2, 9, 90, 8 * hour), &before));
+        assert!(reached(&at(2, 8, 90, 8 * hour), &before) && !reached(&at(2, 8, 110, 6 * hour), &before));
+        assert!(reached(&before, &Position::Journal(JournalPosition::default())), "the beginning is reached by all");
     }
 }

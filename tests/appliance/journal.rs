@@ -176,3 +176,46 @@ fn run(backend: &'static str, compact: bool, seed: u64) {
     assert_eq!(different.map(|at| (arrived[at], &expected[at])), None);
     assert!(entries.iter().all(|entry| entry.label("source") == Some("journal")));
 }
+
+/// Two sources of one journal: one takes it from the beginning, the other from now on. Before anything was delivered
+/// the node restarts; the second one was then sent what was written before it existed.
+#[test]
+fn a_restart_before_the_first_line_does_not_move_the_start() {
+    on_both(|backend| {
+        let loki = LokiSink::start(LokiOptions::default()).expect("a receiver");
+        let mut node = Node::new(backend);
+        let directory = node.path("journal");
+        std::fs::create_dir(&directory).expect("a directory");
+        let mut writer = Writer::start(&directory.join("system.journal"), true, 7);
+        writer.write(PORTION);
+        writer.end();
+        let source = |name: &str, identifier: &str, start: &str| {
+            json!({"kind": "source", "name": name, "logFormat": "ZAP_JSON", "startAt": start, "enabled": true,
+                "journald": {"directory": directory, "identifier": identifier}})
+        };
+        node.object("early", &source("early", "node-manager", "beginning"));
+        node.object("late", &source("late", "etcd", "end"));
+        // Nobody listens there.
+        node.object("loki", &peer::loki_target("loki", "http://127.0.0.1:9"));
+        node.start();
+        node.await_status("lines wait", |status| in_flight(status) > 0);
+        node.kill();
+        node.start();
+        node.await_status("lines wait", |status| in_flight(status) > 0);
+        node.terminate();
+        node.object("loki", &peer::loki_target("loki", &loki.url()));
+        node.start();
+        let mut writer = Writer::start(&directory.join("system.journal"), true, 8);
+        writer.write(PORTION);
+        writer.end();
+        let of = |seed: u64, etcd: bool| (0..PORTION).filter(|n| (mix(seed, *n) % 3 == 2) == etcd).count() as u64;
+        let expected = of(7, false) + of(8, false) + of(8, true);
+        node.await_status("all is settled", |status| {
+            in_flight(status) == 0 && total(status, "loki", "delivered") >= expected
+        });
+        node.terminate();
+        let late = loki.entries().iter().filter(|entry| entry.label("source") == Some("late")).count() as u64;
+        assert_eq!(late, of(8, true), "lines of the source that began now");
+        assert_eq!(loki.entries().len() as u64, expected);
+    });
+}

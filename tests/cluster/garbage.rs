@@ -89,6 +89,49 @@ fn what_another_hand_did_is_noted_once_and_undone() {
 }
 
 #[test]
+fn an_own_change_right_after_another_hands_swallows_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(1);
+    runtime().block_on(async {
+        let mut peers = Vec::new();
+        for node in ["n1", "n2"] {
+            peers.push(Peer::up(&config(place.path(), node, &etcd)).await);
+        }
+        let before = peers[0].registry.apply(&[put_source("a"), put_source("b")], "me").await.unwrap().revision;
+        let mut hand = etcd.client(0).await;
+        // Seen by this node, and not yet: nothing is waited for between the two.
+        for round in 0..6u64 {
+            let value = format!(r#"{{"journald": {{}}, "logFormat": "LOGFMT", "labels": {{"round": "{round}"}}}}"#);
+            hand.put(format!("{ROOT}/sources/a"), value.as_str(), None).await.unwrap();
+            if round % 3 == 0 {
+                peers[0].await_plan("it is seen", |plan| format!("{plan:?}").contains(&round.to_string())).await;
+            }
+            let labels = json!({"labels": {"own": round.to_string()}});
+            let at = if round % 3 == 1 { 1 } else { 0 };
+            let name = if round % 2 == 0 { "a" } else { "b" };
+            peers[at].registry.patch(Kind::Source, name, &labels, &IfMatch::Whatever, "me").await.unwrap();
+        }
+        eventually("the history tells of every change", || {
+            peers.iter().all(|peer| peer.plan().revision == before + 12)
+        })
+        .await;
+        let history = peers[1].registry.history().await.unwrap();
+        let by = |who: &str| history.iter().filter(|entry| entry.who == who).count();
+        assert_eq!((by("another hand"), by("me")), (6, 7), "{history:#?}");
+        for at in before..before + 12 {
+            let then = peers[0].registry.list_at(at).await.unwrap();
+            assert_eq!(then[0].1.fields.contains_key("file"), at == before, "{at}: {then:?}");
+        }
+        peers[0].registry.rollback(before, "me").await.unwrap();
+        for name in ["a", "b"] {
+            let shown = peers[0].registry.read(Kind::Source, name).unwrap();
+            assert_eq!(shown.fields["file"], source(name)["file"], "as it was before all that");
+            assert_eq!(shown.fields.get("labels"), None, "{shown:?}");
+        }
+    });
+}
+
+#[test]
 fn no_secret_lies_in_etcd_or_on_disk_and_one_in_the_clear_is_complained_of() {
     let place = tempfile::tempdir().unwrap();
     let etcd = Etcd::start(1);

@@ -64,10 +64,17 @@ fn follow<R: Ring>(mut ring: R) {
 }
 
 /// An entry without a number, with many new field names.
-fn rotation(first: u64, bytes: &mut Vec<u8>) {
+pub fn rotation(first: u64, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(b"_BOOT_ID=5e6f1d0c9f0b4b6c8f3a2b1c0d9e8f70\n");
     (0..FIELDS).for_each(|n| bytes.extend_from_slice(format!("F{first}_{n}=x\n").as_bytes()));
     bytes.extend_from_slice(b"MESSAGE=rotate\n\n");
+}
+
+/// The number the load gave to a message.
+pub fn number(message: &[u8]) -> Option<u64> {
+    let at = message.windows(6).rposition(|bytes| bytes == b"\"seq\":")?;
+    let digits = std::str::from_utf8(&message[at + 6..message.len() - 1]).expect("digits");
+    Some(digits.parse().expect("a number"))
 }
 
 /// The numbers of all entries, as they are read; ends when the last was seen and a further look brings nothing.
@@ -81,10 +88,7 @@ fn numbers<R: Ring>(ring: &mut R, directory: &Path) -> Vec<u64> {
         assert!(grew.elapsed() < Duration::from_secs(60), "stuck after {} entries", numbers.len());
         match cursor.next(ring, Token(1)) {
             Next::Record(record) => {
-                if let Some(at) = record.frame.windows(6).rposition(|bytes| bytes == b"\"seq\":") {
-                    let digits = std::str::from_utf8(&record.frame[at + 6..record.frame.len() - 1]).expect("digits");
-                    numbers.push(digits.parse().expect("a number"));
-                }
+                numbers.extend(number(record.frame));
                 grew = Instant::now();
                 continue;
             }

@@ -1,9 +1,15 @@
 //! Journals from outside: files made by systemd's own writer, followed live, mutated without end, inspected.
 
+mod delayed;
+mod export;
+mod forge;
+mod forged;
+mod header;
 mod inspect;
 mod live;
 mod memory;
 mod mutate;
+mod sample;
 mod soak;
 
 use std::{
@@ -24,8 +30,14 @@ struct Writer {
 
 impl Writer {
     fn start(path: &Path, compact: bool, compress: bool) -> Self {
+        Self::with_hash(path, compact, compress, true)
+    }
+
+    /// `keyed`: with the hash of today, else the old one.
+    fn with_hash(path: &Path, compact: bool, compress: bool, keyed: bool) -> Self {
         let mut child = Command::new(REMOTE)
             .env("SYSTEMD_JOURNAL_COMPACT", if compact { "1" } else { "0" })
+            .env("SYSTEMD_JOURNAL_KEYED_HASH", if keyed { "1" } else { "0" })
             .arg(format!("--compress={compress}"))
             .arg("-o")
             .arg(path)

@@ -9,7 +9,7 @@ use std::{
 };
 
 use corelane::{
-    model::Nanos,
+    model::{Nanos, Position},
     ring::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Token, Waker, Watch, WatchKind},
     source::{Next, journal::JournalCursor},
 };
@@ -133,12 +133,22 @@ impl Ring for Memory {
     }
 }
 
-/// Steps `cursor` until it is idle; what each record brought: bytes of its message, and the sources that want it.
-pub fn drain(cursor: &mut JournalCursor, memory: &mut Memory) -> Vec<(usize, u128)> {
+/// What a record brought: where its entry lies, and the sources that want it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brought {
+    pub offset: u64,
+    pub sources: u128,
+}
+
+/// Steps `cursor` until it is idle; what each record brought.
+pub fn drain(cursor: &mut JournalCursor, memory: &mut Memory) -> Vec<Brought> {
     let (mut records, mut done) = (Vec::new(), Vec::new());
     for _ in 0..STEPS_MAX {
         match cursor.next(memory, Token(1)) {
-            Next::Record(record) => records.push((record.frame.len(), record.sources)),
+            Next::Record(record) => {
+                let Position::Journal(position) = record.end else { panic!("a place in a journal") };
+                records.push(Brought { offset: position.offset, sources: record.sources });
+            }
             Next::Yield => {}
             Next::Idle => return records,
             Next::Pending => {

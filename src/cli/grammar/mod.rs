@@ -250,6 +250,9 @@ pub enum InspectNoun {
     Journal {
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Print every entry with all its fields, as journalctl -o export does; FILE may be a directory then
+        #[arg(long)]
+        export: bool,
     },
     /// The spool, where bytes of deleted files wait for targets that lag: whose they are, and what is wrong with them
     Spool {

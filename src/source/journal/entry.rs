@@ -14,7 +14,10 @@ use super::{
     template::Template,
 };
 use crate::{
-    limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_FIELD_BYTES_MAX, JOURNAL_SOURCE_TIME_SKEW, METADATA_VALUE_BYTES_MAX},
+    limits::{
+        JOURNAL_CACHED_VALUE_BYTES_MAX, JOURNAL_DATA_READ_BYTES, JOURNAL_FIELD_BYTES_MAX, JOURNAL_SOURCE_TIME_SKEW,
+        METADATA_VALUE_BYTES_MAX,
+    },
     model::{Hint, Nanos, Position, Record, SourceMask},
     ring::Ring,
     wire::journal::{
@@ -59,9 +62,9 @@ pub(super) struct Draft {
     source_time: Option<u64>,
     rounds: Vec<SourceMask>,
     message: Vec<u8>,
-    plain: Vec<u8>,
+    pub(super) plain: Vec<u8>,
     scratch: Vec<u8>,
-    decompressor: Decompressor,
+    pub(super) decompressor: Decompressor,
     boot_id: Option<[u8; 16]>,
     boot_id_hex: Vec<u8>,
     /// The message was cut at `JOURNAL_FIELD_BYTES_MAX`.
@@ -358,21 +361,26 @@ impl JournalFile {
         let judged = self.judge_payload(selectors, offset, in_window, &mut plain);
         self.draft.plain = plain;
         match judged {
-            Ok(()) => {}
+            Ok(true) => {}
+            Ok(false) => {
+                self.draft.spoiled = true;
+                self.complain(io, "a field that several entries have is not what was written (its hash differs)");
+            }
             Err(Some(fault)) => self.spoil(io, &format!("a field cannot be decompressed: {fault}")),
             Err(None) => self.spoil(io, "a field is damaged"),
         }
     }
 
-    /// The same, with room for the decompressed payload. Keeps what an older object means; `Err(None)` when it is none.
+    /// The same, with room for the decompressed payload. Keeps what an older object means; false when that is not what
+    /// its hash says, which is worth asking since it speaks for many entries. `Err(None)` when it is none.
     fn judge_payload(
         &mut self,
         selectors: &mut Selectors,
         offset: u64,
         in_window: bool,
         plain: &mut Vec<u8>,
-    ) -> Result<(), Option<PayloadFault>> {
-        let Self { window, object, cache, draft, layout, group, .. } = self;
+    ) -> Result<bool, Option<PayloadFault>> {
+        let Self { window, object, cache, draft, layout, group, header, .. } = self;
         let payload_at = layout.payload_at();
         let bytes = if in_window { window.rest(offset) } else { object.rest(offset) };
         let head = DataHead::parse(bytes, *layout).ok_or(None)?;
@@ -391,13 +399,14 @@ impl JournalFile {
         let field = Field::named(name);
         let passes = selectors.judge(name, value, whole);
         selectors.join(&mut draft.rounds, passes);
-        let mut slot = None;
+        let (mut slot, mut sound) = (None, true);
         if offset < *group {
+            sound = !whole || payload.len() > JOURNAL_CACHED_VALUE_BYTES_MAX || header.hash(payload) == head.hash;
             let kept = (field != Field::Other && whole).then_some(value);
             slot = cache.insert(offset, field, passes, kept).filter(|&slot| cache.slot(slot).kept);
         }
         if draft.has(field) {
-            return Ok(());
+            return Ok(sound);
         }
         let value_at = payload.len() - value.len();
         let place = match slot {
@@ -412,7 +421,7 @@ impl JournalFile {
                 }
                 draft.cut |= !whole;
                 draft.set_text(Field::Message, Place::Message(value_at));
-                return Ok(());
+                return Ok(sound);
             }
             None => {
                 let from = draft.scratch.len();
@@ -422,7 +431,7 @@ impl JournalFile {
         };
         draft.cut |= field == Field::Message && !whole;
         draft.note(field, value, place);
-        Ok(())
+        Ok(sound)
     }
 
     pub fn text(&self, field: Field) -> &[u8] {

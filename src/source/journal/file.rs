@@ -59,13 +59,14 @@ pub(super) struct Peeked {
 /// What must be known of the entry before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Last {
+    pub offset: u64,
     pub seqnum: u64,
     pub realtime: u64,
 }
 
 impl Last {
-    pub fn of(head: &EntryHead) -> Self {
-        Self { seqnum: head.seqnum, realtime: head.realtime }
+    pub fn of(offset: u64, head: &EntryHead) -> Self {
+        Self { offset, seqnum: head.seqnum, realtime: head.realtime }
     }
 }
 
@@ -264,6 +265,11 @@ impl JournalFile {
             let offset = match self.walk {
                 Some(_) => self.walked(io)?,
                 None => match self.item(io, self.next)? {
+                    Item::At(offset) if self.is_within_last(offset) => {
+                        self.complain(io, "an entry says it is longer than it can be");
+                        self.group = offset;
+                        Some(offset)
+                    }
                     Item::At(offset) if !self.is_astray(offset) => Some(offset),
                     Item::At(_) => {
                         self.lose(io, 1, "an item of an entry array is damaged; its entry is passed over");
@@ -350,11 +356,17 @@ impl JournalFile {
         self.items_ahead().nth(1).is_some_and(|after| after > self.group && after < offset)
     }
 
+    /// An item that leads into the entry before it: that one's size is damaged, or this item.
+    #[inline]
+    fn is_within_last(&self, offset: u64) -> bool {
+        offset < self.group && self.last.is_some_and(|last| offset > last.offset)
+    }
+
     /// Goes past the peeked entry.
     #[inline]
     pub fn advance(&mut self) {
         if let Some(Peeked { offset, head, .. }) = self.peeked() {
-            let (last, group) = (Last::of(head), (offset + head.size).next_multiple_of(ALIGNMENT));
+            let (last, group) = (Last::of(*offset, head), (offset + head.size).next_multiple_of(ALIGNMENT));
             (self.last, self.group) = (Some(last), group);
             (self.has_peeked, self.weighed, self.counted) = (false, false, false);
             self.odd = !self.odd;
@@ -454,7 +466,7 @@ impl JournalFile {
         if !offset.is_multiple_of(ALIGNMENT) || offset < self.header.header_size {
             return Ok(None);
         }
-        let start = match offset.checked_sub(self.group) {
+        let mut start = match offset.checked_sub(self.group) {
             Some(before) if before <= GAP_BYTES => self.group,
             // What lies between are arrays, written after the entry before; the fresh DATA stands last.
             Some(_) if self.group > 0 => (offset - NEAR_BYTES).max(self.group),
@@ -467,7 +479,16 @@ impl JournalFile {
                 let reach = (offset - start) as usize + need;
                 let want = self.stretch(start, offset).saturating_sub(start) as usize;
                 match self.window.fill(io, owner, start, reach, want) {
-                    Err(Stop::End | Stop::Io(_)) => return Ok(None),
+                    // The bad place may lie before it: then its DATA are read one by one.
+                    Err(Stop::Io(_)) if start < offset => {
+                        (self.group, start) = (offset, offset);
+                        continue;
+                    }
+                    Err(Stop::Io(_)) => {
+                        self.group = offset + ENTRY_ITEMS_AT as u64;
+                        return Ok(None);
+                    }
+                    Err(Stop::End) => return Ok(None),
                     other => other?,
                 }
             }

@@ -82,7 +82,11 @@ impl Index {
     pub fn new(data: &[(u64, DataHead)], entries: u64, base: (u64, u64)) -> Option<Self> {
         let listed = data.iter().fold(0u64, |sum, (_, data)| sum.saturating_add(data.n_entries));
         let until = entries.saturating_sub(TAIL_ENTRIES);
-        if data.len() > JOURNAL_INDEX_LISTS_MAX || listed > entries - entries / 4 {
+        // A count of none that has entries would not be looked behind.
+        if data.iter().any(|(_, data)| (data.n_entries == 0) != (data.entry == 0))
+            || data.len() > JOURNAL_INDEX_LISTS_MAX
+            || listed > entries - entries / 4
+        {
             return None;
         }
         let lists = data.iter().enumerate().map(|(number, (at, data))| List::new(number, *at, data, base));

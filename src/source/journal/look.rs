@@ -347,6 +347,11 @@ fn list_one<R: Ring>(
         Ok(entries) => entries,
         // Directories come and go: /run/log/journal is away after the flush to /var.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        // A journal file given by itself.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            found.push(directory.to_owned());
+            Vec::new()
+        }
         Err(error) => {
             if refused.insert(directory.to_owned()) {
                 io.troubles.tell(format!("{}: cannot be listed: {error}", directory.display()));

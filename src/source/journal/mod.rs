@@ -12,6 +12,7 @@
 mod cache;
 mod chain;
 mod entry;
+mod export;
 mod field;
 mod file;
 mod index;
@@ -19,11 +20,13 @@ mod look;
 mod lookup;
 mod order;
 mod own;
+mod patience;
 mod quick;
 mod repeat;
 mod seek;
 mod select;
 mod span;
+mod tables;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -36,11 +39,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::own::Own;
+pub use self::{export::Payload, own::Own};
 use self::{
     file::JournalFile,
     look::Look,
     order::Current,
+    patience::Patience,
     repeat::Repeats,
     select::Selectors,
     span::{Flight, Io, Stop},
@@ -103,6 +107,7 @@ pub struct JournalCursor {
     /// If given, the position is that of the entry this file accounted for last.
     passed: Option<usize>,
     troubles: Troubles,
+    patience: Patience,
     /// Files and directories that could not be opened, and were complained of.
     refused: BTreeSet<PathBuf>,
     too_many: bool,
@@ -181,6 +186,7 @@ impl JournalCursor {
             position,
             passed: None,
             troubles: Troubles::default(),
+            patience: Patience::default(),
             refused: BTreeSet::new(),
             too_many: false,
             repeats: Repeats::default(),
@@ -225,9 +231,11 @@ impl JournalCursor {
         }
         let mut flight = None;
         let mut troubles = std::mem::take(&mut self.troubles);
-        let mut io = Io { ring, token, flight: &mut flight, troubles: &mut troubles, budget };
+        let mut patience = std::mem::take(&mut self.patience);
+        let mut io = Io { ring, token, flight: &mut flight, troubles: &mut troubles, patience: &mut patience, budget };
         let round = self.round(&mut io);
-        (self.flight, self.troubles) = (flight, troubles);
+        (self.flight, self.troubles, self.patience) = (flight, troubles, patience);
+        self.tell_failures();
         match round {
             Ok(Some((index, sources))) => {
                 self.handed = Some(index);
@@ -237,7 +245,16 @@ impl JournalCursor {
             Err(Stop::Pending) => Step::Pending,
             Err(Stop::Yield | Stop::End) => Step::Yield,
             // A disk that fails is asked again at the next look, not in a circle.
-            Err(Stop::Io(_)) => Step::Idle,
+            Err(Stop::Io(_) | Stop::Failing) => Step::Idle,
+        }
+    }
+
+    /// Tells of a place that cannot be read, with the file's name.
+    fn tell_failures(&mut self) {
+        for (id, what) in self.patience.take_news() {
+            if let Some(file) = self.files.iter().find(|file| file.id == id) {
+                self.troubles.tell(format!("{}: {what}", file.path.display()));
+            }
         }
     }
 

@@ -143,7 +143,7 @@ impl JournalFile {
         self.next = place - back;
         if let Some(before) = before.filter(|_| back == 0) {
             let group = (before.offset + before.head.size).next_multiple_of(ALIGNMENT);
-            (self.last, self.group) = (Some(Last::of(&before.head)), group);
+            (self.last, self.group) = (Some(Last::of(before.offset, &before.head)), group);
         }
         self.stage = Stage::Ready;
         self.cool();

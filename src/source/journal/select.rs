@@ -93,6 +93,15 @@ impl Selectors {
         self.fields.get(field).map(|field| field.name.as_slice())
     }
 
+    /// The payloads (`FIELD=value`) that tests of the *n*-th field name wholly.
+    pub fn sought(&self, field: usize) -> Vec<Vec<u8>> {
+        let Some(field) = self.fields.get(field) else { return Vec::new() };
+        let values = field.tests.iter().map(|test| match &test.pattern {
+            Pattern::Exact(value) | Pattern::Instance(value) => value,
+        });
+        values.map(|value| [field.name.as_slice(), b"=", value].concat()).collect()
+    }
+
     /// Sources that name a service: one of their conditions is on its identifier or unit.
     pub fn named(&self) -> SourceMask {
         let service = |field: &&Tested| matches!(field.name.as_slice(), b"SYSLOG_IDENTIFIER" | b"_SYSTEMD_UNIT");

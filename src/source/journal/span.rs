@@ -6,7 +6,7 @@
 
 use std::{io, mem};
 
-use super::trouble::Troubles;
+use super::{patience::Patience, trouble::Troubles};
 use crate::ring::{Handle, Op, ReadNow, Ring, Token};
 
 /// Why a step cannot go on.
@@ -18,7 +18,10 @@ pub(super) enum Stop {
     Yield,
     /// The file ends before the bytes asked for.
     End,
+    /// The disk fails here and was asked long enough.
     Io(io::Error),
+    /// The disk fails here and is asked again at the next look.
+    Failing,
 }
 
 /// Which span of a file a read is for.
@@ -47,8 +50,18 @@ pub(super) struct Io<'a, R> {
     pub token: Token,
     pub flight: &'a mut Option<Flight>,
     pub troubles: &'a mut Troubles,
+    pub patience: &'a mut Patience,
     /// Entries the step may still look at.
     pub budget: u32,
+}
+
+impl<R: Ring> Io<'_, R> {
+    /// What a read that failed at this place means.
+    #[cold]
+    fn failed(&mut self, owner: Owner, offset: u64, error: io::Error) -> Stop {
+        let now = self.ring.now().mono;
+        if self.patience.endures(owner.file, offset, &error, now) { Stop::Failing } else { Stop::Io(error) }
+    }
 }
 
 impl<R> Io<'_, R> {
@@ -123,7 +136,7 @@ impl Span {
     ) -> Result<(), Stop> {
         if let Some(error) = self.failed.take() {
             self.clear();
-            return Err(Stop::Io(error));
+            return Err(io.failed(owner, offset, error));
         }
         if self.slice(offset, need).is_some() {
             return Ok(());
@@ -133,6 +146,10 @@ impl Span {
             self.start = offset;
         }
         let want = want.max(need);
+        if offset.checked_add(want as u64).is_none_or(|end| i64::try_from(end).is_err()) {
+            // No file is so long: a damaged offset, not a disk that fails.
+            return Err(Stop::End);
+        }
         if self.buf.len() < want {
             self.buf.reserve_exact(want - self.buf.len());
             self.buf.resize(want, 0);
@@ -147,9 +164,10 @@ impl Span {
                 Ok(ReadNow::Ready(bytes)) => self.len += bytes,
                 Ok(ReadNow::WouldBlock) => return Err(self.submit(io, owner, at, want)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stop::Io(error)),
+                Err(error) => return Err(io.failed(owner, offset, error)),
             }
         }
+        io.patience.heals(owner.file, offset);
         Ok(())
     }
 

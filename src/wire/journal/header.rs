@@ -70,6 +70,8 @@ pub struct Header {
     pub tail_entry_monotonic: u64,
     /// DATA objects; absent before systemd 187.
     pub n_data: Option<u64>,
+    /// FIELD objects; absent before systemd 187.
+    pub n_fields: Option<u64>,
     /// Tail of the entry array chain; absent before systemd 252.
     pub tail_entry_array_offset: Option<u32>,
     /// Absent before systemd 254.
@@ -157,6 +159,7 @@ impl Header {
             tail_entry_realtime: u64_at(bytes, 192)?,
             tail_entry_monotonic: u64_at(bytes, 200)?,
             n_data: u64_at(bytes, 208).filter(|_| has(216)),
+            n_fields: u64_at(bytes, 216).filter(|_| has(224)),
             tail_entry_array_offset: u32_at(bytes, 256).filter(|_| has(260)),
             tail_entry_offset: u64_at(bytes, 264).filter(|_| has(272)),
         })

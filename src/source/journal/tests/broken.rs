@@ -133,3 +133,25 @@ fn an_entry_inside_a_message_is_no_entry() {
     assert_same_entries(&kept, &all, "forged");
     assert_eq!(damaged, 0);
 }
+
+/// An entry that claims more bytes than it has once took all entries in these with it.
+#[test]
+fn an_entry_that_claims_too_much_hides_no_other() {
+    for style in [Style::COMMON, Style { compact: false, ..Style::COMMON }] {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, all) = journal(directory.path(), style, 300);
+        let entries = objects(&file).into_iter().filter(|(_, head)| head.kind == ObjectKind::Entry);
+        let (at, head) = entries.clone().nth(100).unwrap();
+        for size in [head.size + 16, head.size | 1 << 14, 65_535] {
+            let mut broken = file.clone();
+            broken[at + 8..at + 16].copy_from_slice(&size.to_le_bytes());
+            for disk in [Disk::warm(), Disk::cold()] {
+                let (kept, damaged, troubles) = read(directory.path(), &broken, disk);
+                assert_eq!((kept.len(), damaged), (all.len(), 0), "{size} bytes");
+                let others = |kept: &Kept| kept.position.offset != at as u64;
+                assert!(kept.iter().filter(|kept| others(kept)).eq(all.iter().filter(|kept| others(kept))));
+                assert_eq!(troubles.len(), 1, "{size} bytes: {troubles:?}");
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fs::File,
     io,
+    ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     time::Duration,
@@ -27,6 +28,9 @@ pub struct Disk {
     short_every: u32,
     reads: u32,
     done: VecDeque<Completion>,
+    /// Bytes of every file that no read gets.
+    pub broken: Range<u64>,
+    pub clock: Duration,
     /// Runs before every read, listing and opening: somebody else at work.
     pub meanwhile: Option<Box<dyn FnMut()>>,
 }
@@ -40,6 +44,8 @@ impl Disk {
             short_every: 0,
             reads: 0,
             done: VecDeque::new(),
+            broken: 0..0,
+            clock: Duration::ZERO,
             meanwhile: None,
         }
     }
@@ -67,6 +73,12 @@ impl Disk {
         self.reads += 1;
         let short = self.short_every != 0 && self.reads.is_multiple_of(self.short_every);
         let bytes = if short { buf.len().min(40) } else { buf.len() };
+        // As the kernel does: what comes before the bad place is read, and the next read fails.
+        let bytes = match self.broken.start.checked_sub(offset) {
+            None | Some(0) if offset < self.broken.end => return Err(io::Error::from_raw_os_error(5)),
+            Some(before) if before > 0 && !self.broken.is_empty() => bytes.min(before as usize),
+            _ => bytes,
+        };
         self.file(handle)?.read_at(&mut buf[..bytes], offset)
     }
 }
@@ -93,7 +105,7 @@ impl Ring for Disk {
     }
 
     fn now(&self) -> Now {
-        Now { mono: Duration::ZERO, wall: Nanos(0) }
+        Now { mono: self.clock, wall: Nanos(0) }
     }
 
     fn waker(&self) -> Waker {

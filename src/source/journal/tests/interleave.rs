@@ -35,7 +35,9 @@ impl Publisher {
     fn new(directory: &Path, random: &mut Seeded) -> Self {
         let hidden = directory.join("hidden");
         std::fs::create_dir(&hidden).unwrap();
-        writer::write(&hidden.join("a.journal"), Style::COMMON, &[Stream::new(51).entries(ENTRIES)]);
+        // With the old hash: that of today is keyed by the id of the file, which the second one has to have of its own.
+        let style = Style { keyed: false, ..Style::COMMON };
+        writer::write(&hidden.join("a.journal"), style, &[Stream::new(51).entries(ENTRIES)]);
         let template = std::fs::read(hidden.join("a.journal")).unwrap();
         // Runs of one file's entries, some of them long.
         let mut owners: Vec<usize> = (0..ENTRIES).flat_map(|_| [0, 1]).collect();

@@ -4,6 +4,7 @@ mod broken;
 mod copies;
 mod damage;
 mod disk;
+mod failing;
 mod follow;
 mod index;
 mod interleave;

@@ -1,6 +1,7 @@
 //! Rates, sizes and the stream limit: what waits, what is split, and that nothing is lost.
 
 use super::*;
+use crate::limits::FRAME_BYTES_MAX;
 
 const KIB: usize = 1024;
 
@@ -79,6 +80,18 @@ fn a_body_over_a_gateways_limit_is_split() {
     rig.give(&lines);
     rig.run();
     assert_eq!((rig.stored().len(), rig.quarantined().len()), (100, 0));
+}
+
+/// An entry of 1 MiB that seven sources of one journal want is 28 lines of one batch: more than Loki takes at once.
+#[test]
+fn a_batch_beyond_what_loki_takes_goes_in_pushes_that_fit() {
+    let mut rig = Rig::new(unhurried());
+    let text = |n: u32| format!("{n:02}{}", "x".repeat(FRAME_BYTES_MAX - 2));
+    let lines: Vec<Line> = (0..28).map(|n| line(n / 4, WALL, &text(n))).collect();
+    rig.give(&lines);
+    rig.run();
+    assert_eq!((rig.stored().len(), rig.quarantined().len()), (28, 0));
+    assert!(rig.pushes > 1 && rig.told.iter().all(|told| matches!(told, Told::Stored)), "{:?}", rig.told);
 }
 
 #[test]
