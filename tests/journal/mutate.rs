@@ -18,7 +18,9 @@ impl Seeded {
 }
 
 fn number(file: &[u8], at: usize) -> u64 {
-    file.get(at..).and_then(|rest| rest.get(..8)).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight")))
+    file.get(at..)
+        .and_then(|rest| rest.get(..8))
+        .map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight")))
 }
 
 /// All objects of a sound file: offset and size. Of a damaged one those before the damage.
