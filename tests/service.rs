@@ -45,7 +45,7 @@ fn the_unit_grants_what_the_binary_needs() {
     assert!(amount(settings["TasksMax"]) > (limits::EGRESS_BLOCKING_THREADS_MAX + limits::LANES_MAX) as u128);
     let queues = 20 * limits::QUEUE_BYTES;
     assert!(amount(settings["MemoryMax"]) >= (limits::MEMORY_POOLS_BYTES + queues) as u128, "docs/systemd.md says so");
-    assert_eq!(settings["Type"], "notify");
+    assert_eq!((settings["Type"], settings["LimitCORE"]), ("notify", "0"));
     for (directory, below) in [("StateDirectory", "/var/lib"), ("RuntimeDirectory", "/run")] {
         let real = format!("{below}/{}", settings[directory]);
         assert!([STATE_DIR, RUNTIME_DIR].contains(&real.as_str()), "{real}");

@@ -120,7 +120,7 @@ fn file_offences(file: &File, declared: &BTreeSet<String>) -> Vec<String> {
     if !test_file {
         found.extend(layer_offences(path, &code, &test_lines));
     }
-    if path == "src/limits.rs" {
+    if path.starts_with("src/limits/") {
         found.extend(undocumented(path, text));
     }
     found
@@ -296,7 +296,8 @@ fn undocumented(path: &str, text: &str) -> Vec<String> {
 
 /// Limits that a document names as `limits::NAME` and that do not exist.
 fn unknown_limits(files: &[File], documents: &[File]) -> Vec<String> {
-    let limits = files.iter().find(|file| file.path == "src/limits.rs").map_or("", |file| file.text.as_str());
+    let limits = files.iter().filter(|file| file.path.starts_with("src/limits/"));
+    let limits: String = limits.map(|file| file.text.as_str()).collect();
     let mut found = Vec::new();
     for File { path, text } in documents {
         for name in text.split("limits::").skip(1).map(identifier) {
@@ -417,7 +418,7 @@ fn planted_offences_are_caught() {
         ("src/lane/x.rs", "pub fn get_name() {}", "fn get_"),
         ("src/lane/x.rs", &long_line, "more than 120"),
         ("src/lane/x.rs", &long_file, "at most 500"),
-        ("src/limits.rs", "/// A.\npub const A: u8 = 1;\n\npub const B: u8 = 2;", "without its doc"),
+        ("src/limits/mod.rs", "/// A.\npub const A: u8 = 1;\n\npub const B: u8 = 2;", "without its doc"),
     ];
     for (path, body, expected) in cases {
         let found = planted(path, body);
@@ -443,7 +444,7 @@ fn what_is_allowed_is_left_alone() {
         ("src/main.rs", "fn main() { corelane::cli::main() }"),
         ("src/lane/x.rs", "fn get_mut(&mut self) {}"),
         ("src/lane/x.rs", "/* unsafe /* nested */ unsafe */ fn f() { x.unwrap_or(1); }"),
-        ("src/limits.rs", "/// Least and most.\npub const A: u8 = 1;\npub const B: u8 = 2;"),
+        ("src/limits/mod.rs", "/// Least and most.\npub const A: u8 = 1;\npub const B: u8 = 2;"),
     ];
     for (path, body) in cases {
         assert_eq!(planted(path, body), Vec::<String>::new(), "{path}: {body}");
@@ -463,7 +464,7 @@ fn a_file_declared_for_tests_is_one() {
 #[test]
 fn documents_name_only_limits_that_exist() {
     let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
-    let limits = [file("src/limits.rs", "pub const A_MAX: usize = 1;")];
+    let limits = [file("src/limits/mod.rs", "pub const A_MAX: usize = 1;")];
     assert!(unknown_limits(&limits, &[file("docs/x.md", "`limits::A_MAX`")]).is_empty());
     assert_eq!(unknown_limits(&limits, &[file("docs/x.md", "`limits::B_MAX`")]).len(), 1);
 }

@@ -71,7 +71,11 @@ impl Lanes {
                 lane,
                 lanes: u16::try_from(config.lanes).unwrap_or(u16::MAX),
                 checkpoint: PathBuf::clone(&checkpoint),
-                keep: Keep::new(PathBuf::clone(&spool)),
+                keep: Keep {
+                    spool: PathBuf::clone(&spool),
+                    spool_bytes: config.spool_max,
+                    pinned_bytes: config.pinned_max,
+                },
                 backend_reason: reason.clone(),
                 core,
                 catch_up_percent: config.catch_up_percent,

@@ -63,6 +63,10 @@ impl LokiBatch {
         self.used
     }
 
+    pub(super) fn let_go(&mut self) {
+        self.streams = Vec::new();
+    }
+
     pub(super) fn seal(&mut self) -> Sealed {
         let (body, raw_bytes) = (press::compress(&self.streams[..self.used], self.raw_bytes), self.raw_bytes);
         let entries = self.entries;

@@ -173,6 +173,16 @@ impl Open {
             || self.streams() >= BATCH_STREAMS_MAX
     }
 
+    /// Gives back the memory an empty batch keeps for its next filling.
+    pub fn let_go(&mut self) {
+        debug_assert!(self.is_empty());
+        match self {
+            Self::Loki(batch) => batch.let_go(),
+            Self::Syslog(batch) => batch.let_go(),
+            Self::Console(batch) => batch.let_go(),
+        }
+    }
+
     /// The bytes of what was appended; the batch is empty afterwards and can be filled anew.
     pub fn seal(&mut self) -> Sealed {
         match self {

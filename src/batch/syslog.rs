@@ -40,6 +40,10 @@ impl SyslogBatch {
         self.entries
     }
 
+    pub(super) fn let_go(&mut self) {
+        self.bytes = Vec::new();
+    }
+
     pub(super) fn seal(&mut self) -> Sealed {
         let raw_bytes = self.bytes.len();
         let entries = std::mem::take(&mut self.entries);

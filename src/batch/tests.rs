@@ -269,3 +269,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_let_go_keeps_nothing_and_can_be_filled_anew() {
+    for shape in [LOKI, syslog(Framing::OctetCounted), Shape::Console { output: Output::Line }] {
+        let mut open = Open::new(&shape, "c1", "n1");
+        open.append(&item(1, "{s=\"1\"}", b"first"));
+        let first = open.seal().body;
+        open.let_go();
+        if let Open::Loki(batch) = &open {
+            assert_eq!(batch.kept_bytes(), 0);
+        }
+        open.append(&item(1, "{s=\"1\"}", b"first"));
+        assert_eq!(open.seal().body, first, "{shape:?}");
+    }
+}

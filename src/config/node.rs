@@ -27,7 +27,7 @@ pub const CONFIG_FILE: &str = "/etc/corelane/corelane.toml";
 pub const STATE_DIR: &str = "/var/lib/corelane";
 /// Where the cluster key of a node lies that shares its objects with others.
 pub const CLUSTER_KEY_FILE: &str = "/etc/corelane/cluster.key";
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 22] = [
     "node",
     "cluster",
     "listen",
@@ -35,6 +35,8 @@ const KEYS: [&str; 20] = [
     "backend",
     "memory_max",
     "catch_up_percent",
+    "spool_max",
+    "pinned_max",
     "state_dir",
     "objects",
     "tls_cert",
@@ -100,6 +102,10 @@ pub struct NodeConfig {
     /// Share of a core a lane may take to catch up on lines older than a minute, in percent. Default 25: what an outage
     /// left behind must not take the CPU from what is live, on the node and in the lane. 100 = no limit.
     pub catch_up_percent: u8,
+    /// Most bytes on disk, and most bytes of deleted files held open, for what was deleted while a target lags. Default
+    /// 2 GiB and 1 GiB; 0 keeps nothing there.
+    pub spool_max: u64,
+    pub pinned_max: u64,
     /// Checkpoints, the embedded store and generated keys. Default `/var/lib/corelane`. Losing it means new keys, no
     /// objects and readers that begin at their `startAt`.
     pub state_dir: PathBuf,
@@ -146,6 +152,8 @@ impl NodeConfig {
             backend: Backend::Auto,
             memory_max: None,
             catch_up_percent: limits::CATCH_UP_PERCENT,
+            spool_max: limits::SPOOL_BYTES_MAX,
+            pinned_max: limits::PINNED_BYTES_MAX,
             state_dir: PathBuf::from(STATE_DIR),
             objects: None,
             tls_cert: None,
@@ -213,13 +221,9 @@ impl NodeConfig {
                 self.backend = Backend::parse(&word)
                     .ok_or_else(|| format!("`backend` {word:?} is not one of auto, uring and poll"))?;
             }
-            "memory_max" => {
-                let amount = match value {
-                    Value::Integer(number) => Amount::Number(u64::try_from(*number).unwrap_or(0)),
-                    _ => Amount::Text(string(key, value)?),
-                };
-                self.memory_max = Some(amount::bytes(&amount).map_err(|text| format!("`memory_max`: {text}"))?);
-            }
+            "memory_max" => self.memory_max = Some(bytes(key, value)?),
+            "spool_max" => self.spool_max = bytes(key, value)? as u64,
+            "pinned_max" => self.pinned_max = bytes(key, value)? as u64,
             "catch_up_percent" => {
                 let percent = value.as_integer().and_then(|percent| u8::try_from(percent).ok());
                 self.catch_up_percent = percent
@@ -295,6 +299,14 @@ impl NodeConfig {
     }
 }
 
+fn bytes(key: &str, value: &Value) -> Result<usize, String> {
+    let amount = match value {
+        Value::Integer(number) => Amount::Number(u64::try_from(*number).map_err(|_| format!("`{key}` is negative"))?),
+        _ => Amount::Text(string(key, value)?),
+    };
+    amount::bytes(&amount).map_err(|text| format!("`{key}`: {text}"))
+}
+
 fn string(key: &str, value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| format!("`{key}` must be a string"))
 }
@@ -339,6 +351,8 @@ mod tests {
             backend = "poll"
             memory_max = "128MiB"
             catch_up_percent = 40
+            spool_max = "64MiB"
+            pinned_max = 0
             state_dir = "/s"
             objects = "/o"
             tls_cert = "/c.pem"
@@ -357,6 +371,7 @@ mod tests {
         assert_eq!(KEYS.len(), text.matches(" = ").count(), "the test has every key");
         assert_eq!((config.node.as_str(), config.lanes, config.backend), ("n1", 2, Backend::Poll));
         assert_eq!(config.catch_up_percent, 40);
+        assert_eq!((config.spool_max, config.pinned_max), (64 << 20, 0));
         assert_eq!((config.memory_max, config.listen), (Some(128 << 20), "[::1]:9000".parse().unwrap()));
     }
 

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod registry;
 pub mod seal;
 pub mod store;
+mod telling;
 pub mod token;
 
 use std::{
@@ -121,28 +122,20 @@ impl Control {
     }
 }
 
-/// Looks about once a second, and tells the other nodes now and then, until told to stop; `untold` is written when it
-/// can be.
+/// Looks about once a second, and tells the other nodes how this one is, until told to stop; `untold` is written when
+/// it can be.
 async fn tick(shared: Arc<Shared>, mut untold: Option<(Endpoint, NodeConfig)>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(limits::OBJECTS_POLL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let telling = Arc::clone(&shared);
-    let mut beats = tokio::time::interval(limits::COLLECTOR_BEAT);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // On its own: a store that does not answer must not stop the looking.
-    let mut beating = Box::pin(async move {
-        loop {
-            beats.tick().await;
-            telling.beat().await;
-        }
-    });
+    let mut telling = Box::pin(telling::run(Arc::clone(&shared)));
     loop {
         tokio::select! {
             _ = interval.tick() => {
                 shared.tick();
                 untold = untold.filter(|(endpoint, config)| endpoint.publish(config).is_err());
             }
-            () = &mut beating => {}
+            () = &mut telling => return,
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }

@@ -23,15 +23,19 @@ use crate::{
 pub(super) async fn run(task: &mut Task) {
     let mut window = Window::default();
     let mut endpoint = None;
+    // What a session is opened for. It grows old while none can be.
+    let mut first = None;
     loop {
-        // No session is opened before there is something to say.
-        if window.is_empty() {
-            let Some(load) = task.queue.recv().await else { return };
-            push(&mut window, load);
+        if window.is_empty() && first.is_none() {
+            first = task.next().await;
+            if first.is_none() {
+                return;
+            }
         }
         let Some(stream) = connect(task, &mut endpoint).await else { continue };
         let end = match stream {
             Ok(stream) => {
+                first.take().and_then(|load| task.wanted(load)).into_iter().for_each(|load| push(&mut window, load));
                 let mut talk = Talk::new(stream);
                 let end = talk.carry(task, &mut window).await;
                 if talk.session.took() {
@@ -40,7 +44,10 @@ pub(super) async fn run(task: &mut Task) {
                 talk.session.end(&mut window);
                 end
             }
-            Err(reason) => End::Lost(reason),
+            Err(reason) => {
+                fail(task, &reason).await;
+                continue;
+            }
         };
         // What was refused for good is known at a session's end.
         settle(task, &mut window);
@@ -134,7 +141,7 @@ impl Talk {
                 }
                 load = task.queue.recv() => {
                     let Some(load) = load else { return End::Closed };
-                    push(window, load);
+                    task.wanted(load).into_iter().for_each(|load| push(window, load));
                 }
                 step = self.stream.step(&mut heard, rest) => {
                     if let Err(reason) = self.apply(&step, &heard, task, window) {

@@ -111,6 +111,7 @@ fn batch(open: &mut Open, tenant: Option<&str>) -> Batch {
         wire: Wire::Loki,
         raw_bytes: sealed.raw_bytes,
         entries: sealed.entries,
+        newest: None,
         tenant: tenant.map(str::to_owned),
         parts: vec![Part { reader: 0, source: ObjectId(0), end: Position::file(0), counts }],
         streams: sealed.streams,

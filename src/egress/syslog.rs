@@ -24,16 +24,25 @@ use crate::{
 pub(super) async fn run(task: &mut Task) {
     let mut window = Window::default();
     let mut endpoint = None;
+    // What a session is opened for. It grows old while none can be.
+    let mut first = None;
     loop {
-        // No session is opened before there is something to say.
-        if window.is_empty() {
-            let Some(load) = task.queue.recv().await else { return };
-            window.push(load);
+        if window.is_empty() && first.is_none() {
+            first = task.next().await;
+            if first.is_none() {
+                return;
+            }
         }
         let Some(stream) = connect(task, &mut endpoint).await else { continue };
         let end = match stream {
-            Ok(stream) => Session::new(stream).carry(task, &mut window).await,
-            Err(reason) => End::Lost(reason),
+            Ok(stream) => {
+                first.take().and_then(|load| task.wanted(load)).into_iter().for_each(|load| window.push(load));
+                Session::new(stream).carry(task, &mut window).await
+            }
+            Err(reason) => {
+                fail(task, &reason).await;
+                continue;
+            }
         };
         window.lost();
         match end {
@@ -89,7 +98,7 @@ impl Session {
                 }
                 load = task.queue.recv() => {
                     let Some(load) = load else { return End::Closed };
-                    window.push(load);
+                    task.wanted(load).into_iter().for_each(|load| window.push(load));
                 }
                 step = self.stream.step(&mut scrap, body.as_ref().map(|body| &body[self.offset..])) => {
                     if let Some(reason) = self.apply(step, task, window) {

@@ -18,8 +18,16 @@ use tokio::{
     time::sleep,
 };
 
-use super::{load::Load, report::Reporter};
-use crate::{plan::TargetPlan, target::Backoff};
+use super::{
+    load::Load,
+    report::{Reporter, wall},
+};
+use crate::{
+    orders::{Fate, Outcome, Shortfall},
+    plan::TargetPlan,
+    stats::DropReason,
+    target::Backoff,
+};
 
 /// What every target's task has.
 #[derive(Debug)]
@@ -46,6 +54,31 @@ impl Task {
         // Members of a fleet must not retry in step.
         let seed = RandomState::new().build_hasher().finish();
         Self { queue, report, plans: Plans(plan), backoff: Backoff::new(seed), seed }
+    }
+
+    /// The next load whose lines are wanted, or `None` when the queue is closed. Whatever is older than the target's
+    /// `maxAge` when its turn comes is dropped and counted, batch by batch.
+    pub(super) async fn next(&mut self) -> Option<Load> {
+        loop {
+            let load = self.queue.recv().await?;
+            if let Some(load) = self.wanted(load) {
+                return Some(load);
+            }
+        }
+    }
+
+    /// Gives a load back unless all of it is older than `maxAge` by now.
+    pub(super) fn wanted(&self, load: Load) -> Option<Load> {
+        let most = self.plans.peek().max_age;
+        let age =
+            load.batch().newest.map(|newest| Duration::from_nanos(wall().0.saturating_sub(newest.0).max(0) as u64));
+        if most.zip(age).is_none_or(|(most, age)| age <= most) {
+            return Some(load);
+        }
+        let fate = Fate::Dropped(DropReason::MaxAge);
+        let shortfall = Shortfall::whole(load.batch(), fate, "older than maxAge when its turn came".to_owned());
+        load.settle(Outcome::Short(shortfall));
+        None
     }
 
     /// Waits before the next try; a new plan ends the pause, and the next try uses it.

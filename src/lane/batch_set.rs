@@ -12,7 +12,8 @@ use std::{
 use super::target::{TargetSet, Targets};
 use crate::{
     batch::{Item, Open, Shape},
-    limits::{BATCH_LINGER, BATCH_PARTS_MAX},
+    limits::{BATCH_LINGER, BATCH_PARTS_MAX, OPEN_BYTES_MAX, OPEN_KEPT_MAX},
+    model::Nanos,
     orders::{Batch, Part, Port, Wire},
 };
 
@@ -134,11 +135,22 @@ impl BatchSet {
         self.open.iter().filter_map(|open| open.since).min().map(|since| since + BATCH_LINGER)
     }
 
+    /// The largest open batch, if all together are larger than they may be.
+    pub fn too_many(&self) -> Option<OpenIndex> {
+        let sizes = || self.open.iter().map(|open| open.content.raw_bytes());
+        let largest = || (0..).zip(sizes()).max_by_key(|(_, bytes)| *bytes).map(|(at, _)| at);
+        if sizes().sum::<usize>() > OPEN_BYTES_MAX { largest() } else { None }
+    }
+
     /// Compresses an open batch; `None` if it is empty.
     pub fn seal(&mut self, index: OpenIndex) -> Option<Sealing> {
+        let is_one_of_many = self.open.len() > OPEN_KEPT_MAX;
         let open = &mut self.open[index as usize];
         open.since.take()?;
         let sealed = open.content.seal();
+        if is_one_of_many {
+            open.content.let_go();
+        }
         self.next_id += 1;
         let (wire, tenant) = match &open.shape {
             Shape::Loki { tenant, .. } => (Wire::Loki, tenant.clone()),
@@ -150,13 +162,14 @@ impl BatchSet {
     }
 
     /// Puts a sealed batch, with what it settles, into the outbox of each of its targets.
-    pub fn post(&mut self, sealing: Sealing, parts: Vec<Part>, targets: &mut Targets) {
+    pub fn post(&mut self, sealing: Sealing, parts: Vec<Part>, newest: Option<Nanos>, targets: &mut Targets) {
         let batch = Arc::new(Batch {
             id: sealing.id,
             body: sealing.sealed.body,
             wire: sealing.wire,
             raw_bytes: sealing.sealed.raw_bytes,
             entries: sealing.sealed.entries,
+            newest,
             tenant: sealing.tenant,
             parts,
             streams: sealing.sealed.streams,
@@ -210,5 +223,47 @@ impl BatchSet {
     /// Nothing open, nothing waiting, nothing in flight.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.outbox.is_empty() && self.open.iter().all(|open| open.since.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::Level, plan::Output};
+
+    fn item(line: &[u8]) -> Item<'_> {
+        Item {
+            stream: 1,
+            part: 0,
+            labels: "{a=\"b\"}",
+            level: Level::Info,
+            time: Nanos(1),
+            line,
+            metadata: &[],
+            source: "s",
+            app: b"",
+            procid: b"",
+        }
+    }
+
+    #[test]
+    fn many_tenants_hold_no_more_than_all_open_batches_may() {
+        let mut batches = BatchSet::default();
+        let line = vec![b'x'; 200_000];
+        let mut sealed = 0;
+        for tenant in 0..100 {
+            let shape = Shape::Loki { tenant: Some(format!("tenant-{tenant}")), output: Output::Line };
+            let open = batches.open(&shape, TargetSet::one(0), "c1", "n1");
+            for _ in 0..4 {
+                assert!(!batches.append(open, &item(&line), Duration::ZERO));
+            }
+            while let Some(largest) = batches.too_many() {
+                assert!(batches.seal(largest).is_some(), "what is too much is not empty");
+                sealed += 1;
+            }
+        }
+        let held: usize = batches.open.iter().map(|open| open.content.raw_bytes()).sum();
+        assert!((OPEN_BYTES_MAX - 2 * 800_000..=OPEN_BYTES_MAX).contains(&held), "{held} bytes are open");
+        assert_eq!(batches.due(Duration::ZERO, true).len() + sealed, 100, "every line is in one or the other");
     }
 }

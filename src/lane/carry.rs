@@ -11,7 +11,7 @@ use super::{
     batch_set::{BatchSet, Contributor, OpenIndex},
     identity::{Identity, Marks},
     pool::Pool,
-    reader::{Branch, Cursor, Origin, Pass, PassState, Reader, Source, reached},
+    reader::{Branch, Cursor, Origin, Pass, PassState, Reader, Source, has_had},
     stream::Streams,
 };
 use crate::{
@@ -121,9 +121,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// Seals what has waited for the linger.
+    /// Seals what has waited for the linger, and what is more than open batches may hold.
     pub(super) fn seal_due(&mut self) {
         for open in self.batches.due(self.now.mono, false) {
+            self.seal(open);
+        }
+        while let Some(open) = self.batches.too_many() {
             self.seal(open);
         }
     }
@@ -138,6 +141,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     pub(super) fn seal(&mut self, open: OpenIndex) {
         let Some(sealing) = self.batches.seal(open) else { return };
         let mut parts = Vec::with_capacity(sealing.contributors.len());
+        let mut newest = None;
         for Contributor { reader, pass, branch } in &sealing.contributors {
             // What is lost of a batch is counted by the number of its part: one whose reader is gone keeps its place.
             parts.push(Part {
@@ -156,9 +160,12 @@ impl<R: Ring, P: Port> Lane<R, P> {
             for flow in flows.iter_mut().filter(|flow| branch.serves(pass.id, flow)) {
                 flow.read_to(Some(sealing.id), pass.at, &counts, branch.newest);
             }
+            newest = newest.max(Some(branch.newest));
             *part = Part { reader: *reader, source: branch.id, end: pass.at, counts };
         }
-        self.batches.post(sealing, parts, &mut self.targets);
+        // A reader that is gone does not tell how young its lines are.
+        let newest = newest.filter(|_| parts.iter().all(|part| part.source != ObjectId(0)));
+        self.batches.post(sealing, parts, newest, &mut self.targets);
     }
 }
 
@@ -209,7 +216,7 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
                 };
                 *time = Some(stamp.0);
                 let line = Line { record: &piece, decoded: &decoded, time: stamp, filename };
-                full |= share(hands, source, (index, branches), (*id, *pass_id), at, &line);
+                full |= share(hands, source, (index, branches), (*id, *pass_id), &line);
             }
         }
         if let Some(beyond) = ahead {
@@ -309,7 +316,6 @@ fn share<R: Ring>(
     source: &mut Source,
     (index, branches): (usize, &mut Vec<Branch>),
     (reader, pass): (u32, u32),
-    at: &Position,
     line: &Line<'_>,
 ) -> bool {
     let Line { record, decoded, time: (time, mono), .. } = *line;
@@ -320,7 +326,7 @@ fn share<R: Ring>(
     let (mut metadata, mut has_metadata) = (Fields::default(), false);
     for (number, branch) in branches.iter_mut().enumerate().filter(|(_, branch)| branch.source == index) {
         if let Some(from) = &branch.from {
-            if !reached(at, from) {
+            if has_had(from, &record.end) {
                 continue;
             }
             branch.from = None;

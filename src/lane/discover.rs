@@ -286,11 +286,13 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// A last look that a power loss would leave, or any if nothing can be written.
+    /// A last look that a power loss would leave, or any if nothing can be synced for long.
     pub(super) fn safe_look(&self, source: ObjectId) -> Option<Nanos> {
+        if self.checkpoint.is_overdue(self.now.mono) {
+            return self.last_look(source);
+        }
         let (look, generation) = self.discovery.kept.get(&source).copied()?;
-        let is_safe = self.checkpoint.is_synced(generation) || self.checkpoint.trouble().is_some();
-        is_safe.then_some(look)
+        self.checkpoint.is_synced(generation).then_some(look)
     }
 
     /// Lines lost unseen in files of a source that were let go, as an upper bound.

@@ -104,10 +104,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let is_of = |key: ReaderKey| {
             move |slot: &super::checkpoint::Slot| slot.key.source == source.id && slot.key.reader == key
         };
-        let original = ReaderKey::File(owner.identity);
-        if !self.checkpoint.slots().any(is_of(key)) {
-            self.checkpoint.rename_of(source.id, original, key);
-        }
+        // A power loss may have left the move to the spool half done.
+        self.checkpoint.unite(source.id, ReaderKey::File(owner.identity), key);
         let known = self.checkpoint.slots().any(is_of(key));
         if !known && self.is_remembered(source.id) {
             // Everyone had passed it; only the removal was cut short.

@@ -55,9 +55,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             let none = Head::default().identity(&Meta::default());
             let (head_bytes, head_hash) = (none.head_bytes, none.head_hash);
             reader.key = ReaderKey::File(FileIdentity { head_bytes, head_hash, ..identity });
-            for source in &reader.sources {
-                self.checkpoint.rename_of(source.plan.id, old, reader.key);
-            }
+            self.checkpoint.rename(old, reader.key);
         }
         reader.unattributed = reader.unattributed.saturating_add(unread);
         reader.start = Position::file(0);

@@ -317,7 +317,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             reader.passes[at].put_down(&mut self.pool);
             reader.read_anew(at);
         }
-        self.checkpoint.rename_of(owner.source, old, new);
+        self.checkpoint.unite(owner.source, old, new);
         self.ring.close(before);
         if let Some(name) = stored {
             self.unstore(name);

@@ -41,6 +41,8 @@ pub struct Batch {
     pub raw_bytes: usize,
     /// Lines inside.
     pub entries: u32,
+    /// No line inside is younger, if that is known.
+    pub newest: Option<Nanos>,
     /// Loki's `X-Scope-OrgID`; `None` leaves it to the target.
     pub tenant: Option<String>,
     /// What settles when this batch does.

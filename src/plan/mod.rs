@@ -8,7 +8,7 @@ pub mod target;
 
 pub use source::{FileInput, Format, Input, JournalInput, MetadataField, SourcePlan, StartAt, Tenant};
 pub use target::{
-    Auth, ConsolePlan, Framing, LokiLimits, LokiPlan, Output, Protocol, Route, Secret, SyslogPlan, TargetKind,
+    Auth, ConsolePlan, Framing, LokiLimits, LokiPlan, Output, Pick, Protocol, Route, Secret, SyslogPlan, TargetKind,
     TargetPlan, TlsBundle, TooOld,
 };
 
@@ -53,7 +53,7 @@ impl Plan {
 
     /// Whether lines of `source` go to `target`, both being enabled.
     pub fn routes(&self, source: &SourcePlan, target: &TargetPlan) -> bool {
-        source.enabled && target.enabled && target.route.takes(&source.name)
+        source.enabled && target.enabled && target.route.takes(source)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use super::source::SourcePlan;
 pub use crate::model::Framing;
 use crate::{
     limits,
@@ -152,15 +153,27 @@ pub struct ConsolePlan;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     All,
-    /// By source name.
-    Only(Vec<String>),
+    /// Those that one of these picks.
+    Only(Vec<Pick>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// The source of this name.
+    Named(String),
+    /// Sources that bear this label (name, value) by their own `labels`.
+    Labelled(String, String),
 }
 
 impl Route {
-    pub fn takes(&self, source: &str) -> bool {
+    pub fn takes(&self, source: &SourcePlan) -> bool {
+        let picks = |pick: &Pick| match pick {
+            Pick::Named(name) => *name == source.name,
+            Pick::Labelled(name, value) => source.labels.iter().any(|label| label.0 == *name && label.1 == *value),
+        };
         match self {
             Self::All => true,
-            Self::Only(names) => names.iter().any(|name| name == source),
+            Self::Only(some) => some.iter().any(picks),
         }
     }
 }

@@ -4,11 +4,12 @@ use std::{
     fs,
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
-        process::CommandExt,
+        process::{CommandExt, ExitStatusExt},
     },
     process::Command,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::node::{Node, SOURCES, STATUS, await_that, curl};
@@ -113,4 +114,21 @@ fn the_daemon_s_memory_is_its_own() {
     command.uid(65_534).gid(65_534);
     let node = Node::by(place, "", command);
     assert_eq!(fs::metadata(format!("/proc/{}/mem", node.child.id())).unwrap().uid(), 0);
+}
+
+#[test]
+fn a_crash_leaves_no_core_dump() {
+    let place = tempfile::tempdir().unwrap();
+    let limitless = "ulimit -c unlimited 2>/dev/null; exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limitless, "sh", env!("CARGO_BIN_EXE_corelane")]).current_dir(place.path());
+    let mut node = Node::by(tempfile::tempdir().unwrap(), "", command);
+    kill_process(Pid::from_child(&node.child), Signal::ABORT).unwrap();
+    let ended = node.child.wait().unwrap();
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(Signal::ABORT.as_raw()), false), "{ended}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "nothing lies where a dump would");
+    // Another program in its place leaves one, if this machine makes dumps at all.
+    let mut other = Command::new("sh");
+    other.args(["-c", limitless, "sh", "sh", "-c", "kill -ABRT $$"]).current_dir(place.path());
+    println!("another program left a dump: {}", other.status().unwrap().core_dumped());
 }

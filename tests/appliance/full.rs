@@ -11,11 +11,12 @@ use std::{
 };
 
 use corelane::limits::RESEND_WINDOW_BYTES;
+use corelane_perf::loki::{Fault, Share};
 use rustix::process::geteuid;
 
 use crate::{
     line::{LINE_BYTES_MIN, append_zap},
-    node::{Node, PATIENCE, await_that, in_flight, on_both, total},
+    node::{Node, PATIENCE, await_that, dropped, in_flight, on_both, total},
     peer,
 };
 
@@ -61,10 +62,14 @@ impl SmallDisk {
         PathBuf::from(format!("/proc/{}/root", self.keeper.id())).join(name)
     }
 
-    /// Takes all room there is.
-    fn fill(&self) {
+    /// Takes all room there is but `spare` bytes.
+    fn fill(&self, spare: u64) {
         let mut file = File::create(self.inside().join("filler")).expect("a file");
-        while file.write_all(&[7; 4096]).is_ok() {}
+        let mut filled = 0;
+        while file.write_all(&[7; 4096]).is_ok() {
+            filled += 4096;
+        }
+        file.set_len(u64::saturating_sub(filled, spare)).expect("a shorter file");
     }
 
     fn make_room(&self) {
@@ -102,7 +107,7 @@ fn a_full_state_disk_stops_no_line_and_loses_none_over_a_kill() {
         node.start();
         arrive(PORTION);
         settle(&node, PORTION);
-        disk.fill();
+        disk.fill(0);
         arrive(2 * PORTION);
         settle(&node, 2 * PORTION);
         arrive(3 * PORTION);
@@ -125,5 +130,39 @@ fn a_full_state_disk_stops_no_line_and_loses_none_over_a_kill() {
         let most = 2 * PORTION + (RESEND_WINDOW_BYTES / LINE_BYTES_MIN) as u64;
         assert!(before.duplicates <= most, "{backend}: {} came twice", before.duplicates);
         println!("{backend}: {} came twice", before.duplicates);
+    });
+}
+
+#[test]
+fn what_finds_no_room_in_the_spool_is_counted_and_told() {
+    const LINES: u64 = 30_000;
+    on_both(|backend| {
+        let loki = peer::loki();
+        let mut node = Node::new(backend);
+        let disk = SmallDisk::mount(&mut node, "24m");
+        let log = node.path("logs/app.log");
+        node.object("source", &peer::source("app", &log, "ZAP_JSON"));
+        node.object("loki", &peer::loki_target("loki", &loki.url()));
+        node.start();
+        append_zap(&log, "info", 0..LINES / 2);
+        node.await_status("half of it is delivered", |status| total(status, "loki", "delivered") == LINES / 2);
+        loki.inject(Share::UntilHealed, Fault::LoseRequest);
+        append_zap(&log, "info", LINES / 2..LINES);
+        node.await_status("the rest waits", |status| in_flight(status) > 0);
+        // Less than the tenth that the spool leaves free.
+        disk.fill(1 << 20);
+        fs::remove_file(&log).expect("removed");
+        node.await_status("it is held", |status| status["lanes"][0]["pinnedFiles"] == 1);
+        node.terminate();
+        loki.heal();
+        node.start();
+        let status = node.await_status("every line is delivered or dropped", |status| {
+            let lost = dropped(status, "loki", "budget");
+            lost > 0 && total(status, "loki", "delivered") + lost == LINES && in_flight(status) == 0
+        });
+        let arrived = loki.counters().tally.seen;
+        assert_eq!(arrived + dropped(&status, "loki", "budget"), LINES, "{backend}");
+        let told = node.log();
+        assert!(told.contains("no room to keep it"), "{backend}: {told}");
     });
 }

@@ -17,8 +17,11 @@ mod line;
 mod node;
 mod outage;
 mod peer;
+#[path = "../common/proxy.rs"]
+#[allow(dead_code, reason = "the tests of etcd need more of it")]
 mod proxy;
 mod refusal;
+mod rotation;
 mod routing;
 mod rsyslogd;
 mod soak;

@@ -279,6 +279,13 @@ pub fn total(status: &Value, target: &str, what: &str) -> u64 {
     mine.map(|flow| flow["totals"][what].as_u64().expect("a total")).sum()
 }
 
+/// Lines of all flows to a target that were dropped for a reason.
+pub fn dropped(status: &Value, target: &str, reason: &str) -> u64 {
+    let flows = status["flows"].as_array().map_or(&[][..], Vec::as_slice);
+    let mine = flows.iter().filter(|flow| flow["target"] == target);
+    mine.map(|flow| flow["totals"]["dropped"][reason].as_u64().expect("a count")).sum()
+}
+
 /// Lines read and not settled, over all flows.
 pub fn in_flight(status: &Value) -> u64 {
     let flows = status["flows"].as_array().map_or(&[][..], Vec::as_slice);

@@ -2,6 +2,7 @@
 //! every number.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::{Ipv4Addr, SocketAddrV4},
     os::fd::OwnedFd,
@@ -60,14 +61,15 @@ pub struct Rsyslogd {
 
 impl Rsyslogd {
     pub fn start(config: &'static str, authority: &Authority) -> Self {
+        Self::trusting(config, authority, &[authority])
+    }
+
+    /// With a certificate of one authority; it takes clients of others.
+    pub fn trusting(config: &'static str, authority: &Authority, trusted: &[&Authority]) -> Self {
         let packages = "apt-get install rsyslog rsyslog-gnutls rsyslog-relp";
         assert!(Path::new(PROGRAM).exists(), "{PROGRAM} is missing: {packages}");
         let place = tempfile::tempdir().expect("a directory");
-        let server = authority.server(&["127.0.0.1"]).expect("a certificate");
-        let files = [("ca.pem", authority.ca_pem()), ("cert.pem", &server.cert_pem), ("key.pem", &server.key_pem)];
-        for (name, pem) in files {
-            fs::write(place.path().join(name), pem).expect("a file");
-        }
+        identify(place.path(), authority, trusted);
         let (port, reserved) = reserve().expect("a port");
         let child = spawn(config, place.path(), port);
         let mut rsyslogd = Self { config, place, child, port, _reserved: reserved };
@@ -79,6 +81,13 @@ impl Rsyslogd {
     fn again(&mut self) {
         self.child = spawn(self.config, self.place.path(), self.port);
         self.listening();
+    }
+
+    /// Restarts it with a certificate of another authority, for clients of others.
+    pub fn change(&mut self, authority: &Authority, trusted: &[&Authority]) {
+        self.stop();
+        identify(self.place.path(), authority, trusted);
+        self.again();
     }
 
     /// Waits until it listens.
@@ -93,7 +102,7 @@ impl Rsyslogd {
     }
 
     /// Ends it properly: what it has read is in the file.
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.signal(Signal::TERM);
         self.child.wait().expect("a child");
     }
@@ -118,8 +127,24 @@ impl Rsyslogd {
         file.iter().filter(|byte| **byte == b'\n').count()
     }
 
+    /// Bytes of its file.
+    pub fn size(&self) -> u64 {
+        fs::metadata(self.place.path().join("out")).map_or(0, |file| file.len())
+    }
+
+    /// The ports that clients are connected from.
+    pub fn sessions(&self) -> BTreeSet<u16> {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", self.child.id())).unwrap_or_default();
+        let port = |address: &str| u16::from_str_radix(address.rsplit_once(':')?.1, 16).ok();
+        let open = sockets.lines().skip(1).filter_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            (port(fields[1]) == Some(self.port) && fields[3] == "01").then(|| port(fields[2])).flatten()
+        });
+        open.collect()
+    }
+
     /// The numbers in its file.
-    fn sequence(&self) -> Sequence {
+    pub fn sequence(&self) -> Sequence {
         let (marker, mut sequence) = (Marker::new(MARKER), Sequence::default());
         let file = fs::read(self.place.path().join("out")).expect("its file");
         for line in file.split(|byte| *byte == b'\n') {
@@ -159,6 +184,15 @@ fn listens(pid: u32, port: u16) -> bool {
         let mine = || links.iter().any(|link| link == Path::new(&format!("socket:[{}]", fields[9])));
         fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A" && mine()
     })
+}
+
+/// Writes its certificate, its key and whom it trusts.
+fn identify(place: &Path, authority: &Authority, trusted: &[&Authority]) {
+    let server = authority.server(&["127.0.0.1"]).expect("a certificate");
+    let trusted: String = trusted.iter().map(|authority| authority.ca_pem()).collect();
+    for (name, pem) in [("ca.pem", &trusted), ("cert.pem", &server.cert_pem), ("key.pem", &server.key_pem)] {
+        fs::write(place.join(name), pem).expect("a file");
+    }
 }
 
 fn spawn(config: &str, place: &Path, port: u16) -> Child {

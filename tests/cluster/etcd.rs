@@ -44,6 +44,8 @@ struct Member {
     name: String,
     client: u16,
     peer: u16,
+    /// Where the others reach it.
+    advertised: u16,
     child: Option<Child>,
 }
 
@@ -65,11 +67,23 @@ impl Etcd {
 
     /// Starts members with further flags. Whether they are ready only a client that may ask can tell.
     pub fn with_flags(count: usize, scheme: &'static str, flags: Vec<String>) -> Self {
+        Self::with(count, scheme, flags, |peer| peer)
+    }
+
+    /// Starts members that reach each other where `wire` leads from: it is given the port that each listens at.
+    pub fn wired(count: usize, wire: impl FnMut(u16) -> u16) -> Self {
+        let etcd = Self::with(count, "http", Vec::new(), wire);
+        etcd.ready();
+        etcd
+    }
+
+    fn with(count: usize, scheme: &'static str, flags: Vec<String>, mut wire: impl FnMut(u16) -> u16) -> Self {
         let place = tempfile::tempdir().expect("a directory");
-        let members = (0..count)
-            .map(|at| Member { name: format!("m{at}"), client: free_port(), peer: free_port(), child: None })
-            .collect();
-        let mut etcd = Self { place, members, scheme, flags };
+        let member = |at| {
+            let (client, peer) = (free_port(), free_port());
+            Member { name: format!("m{at}"), client, peer, advertised: wire(peer), child: None }
+        };
+        let mut etcd = Self { place, members: (0..count).map(member).collect(), scheme, flags };
         for at in 0..count {
             etcd.spawn(at);
         }
@@ -93,17 +107,20 @@ impl Etcd {
 
     /// Starts a member (again).
     pub fn spawn(&mut self, at: usize) {
-        let peers: Vec<String> =
-            self.members.iter().map(|member| format!("{}=http://127.0.0.1:{}", member.name, member.peer)).collect();
+        let peers: Vec<String> = self
+            .members
+            .iter()
+            .map(|member| format!("{}=http://127.0.0.1:{}", member.name, member.advertised))
+            .collect();
         let member = &self.members[at];
         let client = format!("{}://127.0.0.1:{}", self.scheme, member.client);
-        let peer = format!("http://127.0.0.1:{}", member.peer);
+        let [peer, advertised] = [member.peer, member.advertised].map(|port| format!("http://127.0.0.1:{port}"));
         let log = fs::File::create(self.place.path().join(format!("{}.log", member.name))).expect("a file");
         let child = Command::new(PROGRAM)
             .args(["--name", &member.name, "--data-dir"])
             .arg(self.place.path().join(&member.name))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &advertised])
             .args(["--initial-cluster", &peers.join(","), "--initial-cluster-state", "new"])
             .args(["--logger", "zap", "--log-level", "warn"])
             .args(&self.flags)
@@ -137,9 +154,12 @@ impl Etcd {
         self.signal(at, Signal::CONT);
     }
 
+    pub fn pid(&self, at: usize) -> u32 {
+        self.members[at].child.as_ref().expect("it runs").id()
+    }
+
     fn signal(&self, at: usize, signal: Signal) {
-        let pid = self.members[at].child.as_ref().expect("it runs").id();
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+        let pid = i32::try_from(self.pid(at)).ok().and_then(Pid::from_raw).expect("a pid");
         kill_process(pid, signal).expect("it can be signalled");
     }
 

@@ -8,8 +8,12 @@ mod etcd;
 mod garbage;
 mod node;
 mod outage;
+mod partition;
 mod peer;
 mod process;
+#[path = "../common/proxy.rs"]
+#[allow(dead_code, reason = "the tests of delivery need more of it")]
+mod proxy;
 mod secure;
 mod storm;
 mod suite;

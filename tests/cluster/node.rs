@@ -35,6 +35,11 @@ pub struct Node {
 impl Node {
     /// Prepares a node below `place`, where the cluster's key is, or is made.
     pub fn new(place: &Path, name: &str, etcd: &Etcd) -> Self {
+        Self::of_cluster(place, name, "test", &etcd.endpoints())
+    }
+
+    /// As `new`, of another cluster or by other ways to etcd.
+    pub fn of_cluster(place: &Path, name: &str, cluster: &str, endpoints: &[String]) -> Self {
         let key = place.join("cluster.key");
         if !key.exists() {
             write_durably(&key, seal::new_key_file().expect("a key").as_bytes()).expect("a file");
@@ -42,11 +47,11 @@ impl Node {
         let directory = place.join(name);
         fs::create_dir_all(directory.join("conf.d")).expect("a directory");
         let config = format!(
-            "node = {name:?}\ncluster = \"test\"\nlisten = \"127.0.0.1:0\"\nbackend = \"poll\"\nstate_dir = {:?}\n\
+            "node = {name:?}\ncluster = {cluster:?}\nlisten = \"127.0.0.1:0\"\nbackend = \"poll\"\nstate_dir = {:?}\n\
              objects = {:?}\nstore = \"etcd\"\netcd_endpoints = {:?}\ncluster_key = {key:?}\n",
             directory.join("state"),
             directory.join("conf.d"),
-            etcd.endpoints(),
+            endpoints,
         );
         fs::write(directory.join("corelane.toml"), config).expect("a file");
         Self { name: name.to_owned(), directory, child: None, client: None }
@@ -121,6 +126,18 @@ impl Node {
         let listed = self.accepted(Method::GET, COLLECTORS, &Value::Null);
         let collectors = listed["collectors"].as_array().expect("a list").clone();
         collectors.into_iter().find(|collector| collector["id"] == node)
+    }
+
+    /// Its command line, which must succeed; what it printed.
+    pub fn cli(&self, args: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
+        for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR"] {
+            command.env_remove(name);
+        }
+        let output = command.arg("--state-dir").arg(self.path("state")).args(args).stdin(Stdio::null()).output();
+        let output = output.expect("the binary runs");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
     }
 
     pub fn log(&self) -> String {

@@ -76,7 +76,7 @@ fn a_torn_or_foreign_copy_on_disk_is_as_good_as_none() {
 }
 
 /// Three nodes on three members.
-async fn three(place: &std::path::Path, etcd: &Etcd) -> Vec<Peer> {
+pub async fn three(place: &std::path::Path, etcd: &Etcd) -> Vec<Peer> {
     let mut peers = Vec::new();
     for node in ["n1", "n2", "n3"] {
         peers.push(Peer::up(&config(place, node, etcd)).await);
@@ -85,7 +85,7 @@ async fn three(place: &std::path::Path, etcd: &Etcd) -> Vec<Peer> {
 }
 
 /// A change on one node is in force on all.
-async fn all_converge(peers: &[Peer], by: usize, name: &str) {
+pub async fn all_converge(peers: &[Peer], by: usize, name: &str) {
     let started = Instant::now();
     let mut tries = 0;
     let revision = loop {

@@ -2,6 +2,7 @@
 
 use std::{thread, time::Instant};
 
+use corelane::limits;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -59,6 +60,33 @@ fn a_change_on_one_node_is_in_force_on_all() {
         at(99),
         took[took.len() - 1]
     );
+}
+
+/// The `n1` in `in force on 3 nodes` would be known at once; the others tell by their next record, which was written
+/// every half minute.
+#[test]
+fn who_waits_for_the_cluster_does_not_wait_for_the_next_heartbeat() {
+    const CHANGES: u32 = 6;
+    let place = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(1);
+    let nodes = node::three(place.path(), &etcd);
+    await_some("the nodes know of each other", || {
+        let known = nodes.iter().all(|by| nodes.iter().all(|of| by.collector(&of.name).is_some()));
+        known.then_some(())
+    });
+    let started = Instant::now();
+    for round in 0..CHANGES {
+        let by = &nodes[round as usize % nodes.len()];
+        let label = format!("--label=round={round}");
+        let verb = if round == 0 { "create" } else { "update" };
+        let args = [verb, "source", "a", "--file=/nonexistent/a.log", "--log-format=logfmt", &label, "--wait=1m"];
+        let told = by.cli(&args);
+        assert!(told.contains("in force on 3 nodes"), "{told}");
+    }
+    // By the half minute it would be as many of them. Each is a second or two; a busy machine has its time.
+    let each = started.elapsed() / CHANGES;
+    println!("--wait over three nodes: {each:?} a change");
+    assert!(each < limits::COLLECTOR_INTERVAL / 3, "{each:?} a change");
 }
 
 #[test]

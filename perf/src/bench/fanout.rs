@@ -43,6 +43,15 @@ impl Beside {
             Self::Dead => "and a dead one",
         }
     }
+
+    /// What it may cost at most, in times of one target alone.
+    pub fn promised(self) -> f64 {
+        match self {
+            Self::Nothing => 1.0,
+            Self::HalfSpeed => 2.1,
+            Self::Dead => 1.05,
+        }
+    }
 }
 
 /// What a run cost.

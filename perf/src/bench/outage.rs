@@ -31,6 +31,12 @@ const NEAR_SECONDS: f64 = 3.0;
 /// About the length of a line.
 const LINE_BYTES: f64 = 300.0;
 
+/// What the other's lag may change by, and how well it is known: lines are looked for at this pace.
+const LAG_SHARE: f64 = 0.1;
+const LAG_RESOLUTION_SECONDS: f64 = 0.01;
+/// What may wait for a target: twice `queueBytes` as it is by default, for what is on its way into the queue and out.
+const QUEUE_BYTES: u64 = 2 * (8 << 20);
+
 /// What is to be done.
 pub struct Plan {
     pub bytes_per_second: f64,
@@ -51,6 +57,24 @@ pub struct Phase {
     pub rss_min_bytes: u64,
     pub rss_max_bytes: u64,
     pub cpu_seconds: f64,
+}
+
+/// What the phases show of a promise that is not kept: a target that is down changes the other's lag by no more than a
+/// tenth, and takes no memory but what may wait for it.
+pub fn broken_promises(phases: &[Phase]) -> Vec<String> {
+    let Some((before, rest)) = phases.split_first() else { return vec!["nothing was measured".to_owned()] };
+    let most_lag = before.lag_p99 * (1.0 + LAG_SHARE) + LAG_RESOLUTION_SECONDS;
+    let most_memory = before.rss_max_bytes + QUEUE_BYTES;
+    let mut broken = Vec::new();
+    for phase in rest {
+        if !phase.lag_p99.is_finite() || phase.lag_p99 > most_lag {
+            broken.push(format!("{}: p99 lag of {:.3} s, at most {most_lag:.3} s", phase.name, phase.lag_p99));
+        }
+        if phase.rss_max_bytes > most_memory {
+            broken.push(format!("{}: {} bytes resident, at most {most_memory}", phase.name, phase.rss_max_bytes));
+        }
+    }
+    broken
 }
 
 /// Runs it once.

@@ -41,6 +41,9 @@ struct Shipper {
     /// Megabytes (10⁶) written each second.
     #[arg(long, default_value_t = 5.0)]
     megabytes: f64,
+    /// Fail if what is measured is worse than what is promised.
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Args)]
@@ -112,6 +115,10 @@ impl Shipper {
     fn setup(&self, work: &Path) -> Setup {
         Setup { binary: self.binary.clone(), work: work.to_owned(), backend: self.backend.clone() }
     }
+
+    fn judge(&self, broken: Vec<String>) -> Result<(), String> {
+        if broken.is_empty() || !self.check { Ok(()) } else { Err(broken.join("; ")) }
+    }
 }
 
 fn outage(arguments: &Outage, work: &Path) -> Result<(), String> {
@@ -121,7 +128,7 @@ fn outage(arguments: &Outage, work: &Path) -> Result<(), String> {
         outage: Duration::from_secs(arguments.outage),
     };
     let phases = outage::once(&arguments.shipper.setup(work), &plan).map_err(at("outage"))?;
-    for phase in phases {
+    for phase in &phases {
         let (low, high) = (phase.rss_min_bytes as f64 / 1048576.0, phase.rss_max_bytes as f64 / 1048576.0);
         println!(
             "{:12} {:6.0} s  lag p50 {:.3} s, p99 {:.3} s, most {:.3} s  RSS {low:.1} to {high:.1} MiB  CPU {:.1} %",
@@ -133,7 +140,7 @@ fn outage(arguments: &Outage, work: &Path) -> Result<(), String> {
             100.0 * phase.cpu_seconds / phase.seconds
         );
     }
-    Ok(())
+    arguments.shipper.judge(outage::broken_promises(&phases))
 }
 
 fn fanout(arguments: &Fanout, work: &Path) -> Result<(), String> {
@@ -168,7 +175,14 @@ fn fanout(arguments: &Fanout, work: &Path) -> Result<(), String> {
             );
         }
     }
-    Ok(())
+    let times = Beside::ALL
+        .into_iter()
+        .zip(medians)
+        .map(|(beside, spread)| (beside, spread.map_or(f64::NAN, |s| s.median / one)));
+    let broken = times.filter(|(beside, times)| times.is_nan() || *times > beside.promised());
+    let told =
+        broken.map(|(beside, times)| format!("{}: {times:.2} times one, at most {}", beside.name(), beside.promised()));
+    arguments.shipper.judge(told.collect())
 }
 
 fn measure(arguments: &FileToLoki, work: &Path) -> Result<(), String> {

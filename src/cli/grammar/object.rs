@@ -112,8 +112,8 @@ pub struct TargetFlags {
     /// Name of a TLS bundle
     #[arg(long, value_name = "NAME")]
     pub tls_bundle: Option<String>,
-    /// Names of the sources it takes
-    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    /// The sources it takes: names, or labels like team=audit
+    #[arg(long, value_delimiter = ',', value_name = "NAME|LABEL,…")]
     pub sources: Vec<String>,
     /// trace, debug, info, warn, error or fatal
     #[arg(long, value_name = "LEVEL")]

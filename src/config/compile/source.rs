@@ -270,7 +270,7 @@ fn labels(document: &SourceDocument, findings: &mut Findings<'_>) -> Vec<(String
 }
 
 /// `[a-zA-Z_][a-zA-Z0-9_]*`, as Loki takes it; a leading `__` is its own.
-fn is_label_name(name: &str) -> bool {
+pub(super) fn is_label_name(name: &str) -> bool {
     (1..=limits::LABEL_NAME_BYTES_MAX).contains(&name.len())
         && !name.starts_with("__")
         && !name.starts_with(|letter: char| letter.is_ascii_digit())

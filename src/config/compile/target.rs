@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Findings, address, amount, source};
+use super::{Findings, address, amount, source, source::is_label_name};
 use crate::{
     config::document::{
         Object, TargetDocument, check_name,
@@ -13,8 +13,8 @@ use crate::{
     },
     limits,
     plan::{
-        Auth, ConsolePlan, Framing, LokiLimits, LokiPlan, Output, Protocol, Route, Secret, SyslogPlan, TargetKind,
-        TargetPlan, TlsBundle, TooOld,
+        Auth, ConsolePlan, Framing, LokiLimits, LokiPlan, Output, Pick, Protocol, Route, Secret, SyslogPlan,
+        TargetKind, TargetPlan, TlsBundle, TooOld,
     },
 };
 
@@ -376,19 +376,26 @@ fn fingerprint(text: &str, findings: &mut Findings<'_>) -> Option<[u8; 32]> {
     good.then_some(hash)
 }
 
-fn route(names: Option<&[String]>, findings: &mut Findings<'_>) -> Route {
-    let Some(names) = names else { return Route::All };
-    if names.is_empty() {
+/// Names of sources, and labels as `name=value`: a name has no `=` in it.
+fn route(written: Option<&[String]>, findings: &mut Findings<'_>) -> Route {
+    let Some(written) = written else { return Route::All };
+    if written.is_empty() {
         findings.add("sources", "`sources` is empty: no line would ever go there; leave it out for all sources");
     }
-    for name in names {
-        if name.contains('=') || name.contains('{') {
-            findings.add("sources", format!("`sources` {name:?}: label matchers are not supported by this version"));
-        } else if check_name(name).is_err() {
-            findings.add("sources", format!("`sources` {name:?} is not the name of a source"));
+    let mut picks = Vec::new();
+    for text in written {
+        match text.split_once('=') {
+            None if check_name(text).is_ok() => picks.push(Pick::Named(text.clone())),
+            Some((name, value)) if is_label_name(name) && !value.is_empty() && !value.starts_with(['~', '"']) => {
+                picks.push(Pick::Labelled(name.to_owned(), value.to_owned()));
+            }
+            _ => {
+                let text = format!("`sources` {text:?} is neither the name of a source nor a label like team=audit");
+                findings.add("sources", text);
+            }
         }
     }
-    Route::Only(names.to_vec())
+    Route::Only(picks)
 }
 
 /// A size within bounds `(least, default, most)`.

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     config::document::Document,
     model::{Level, ObjectId},
-    plan::{Auth, Format, Framing, MetadataField, Protocol, Route, StartAt, TargetKind, Tenant, TooOld},
+    plan::{Auth, Format, Framing, MetadataField, Pick, Protocol, Route, StartAt, TargetKind, Tenant, TooOld},
 };
 
 fn site() -> Site {
@@ -185,7 +185,7 @@ fn a_loki_target_in_full() {
     let target = target(json!({
         "name": "l", "enabled": true, "type": "loki", "url": "https://[fd00::1]/loki/api/v1/push", "tenant": "t",
         "basicAuth": {"username": "u", "password": "p"}, "headers": {"X-Env": "a"}, "timeout": "5s",
-        "serverName": "loki.example.com", "sources": ["a"], "minLevel": "warn", "queueBytes": "16MiB",
+        "serverName": "loki.example.com", "sources": ["a", "team=audit"], "minLevel": "warn", "queueBytes": "16MiB",
         "maxAge": "2h", "tooOld": "drop", "limits": {"oldest": "1d", "streamRate": "10MiB"},
     }));
     assert_eq!(target.max_age, Some(Duration::from_secs(7200)));
@@ -198,7 +198,40 @@ fn a_loki_target_in_full() {
         matches!(&loki.auth, Some(Auth::Basic { username, password }) if username == "u" && password.reveal() == "p")
     );
     assert_eq!((target.queue_bytes, target.min_level), (16 << 20, Level::Warn));
-    assert_eq!(target.route, Route::Only(vec!["a".into()]));
+    let picks = [Pick::Named("a".into()), Pick::Labelled("team".into(), "audit".into())];
+    assert_eq!(target.route, Route::Only(picks.to_vec()));
+}
+
+#[test]
+fn a_target_takes_sources_by_name_or_by_label() {
+    let source = |name: &str, labels: Value| {
+        let file = json!({"paths": ["/x"]});
+        let body = json!({"name": name, "file": file, "logFormat": "LOGFMT", "enabled": true, "labels": labels});
+        object(Kind::Source, body)
+    };
+    let taken = |sources: &[&str]| {
+        let siem = json!({"name": "t", "type": "CONSOLE", "enabled": true, "sources": sources});
+        let all = [
+            source("app", json!({})),
+            source("login", json!({"team": "audit", "zone": "1"})),
+            source("sudo", json!({"team": "audit"})),
+            object(Kind::Target, siem),
+        ];
+        let plan = plan(&all);
+        assert_eq!(plan.complaints, []);
+        let taken = plan.sources.iter().filter(|source| plan.routes(source, &plan.targets[0]));
+        taken.map(|source| source.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(&["team=audit"]), ["login", "sudo"]);
+    assert_eq!(taken(&["app", "zone=1"]), ["app", "login"]);
+    assert_eq!(taken(&["team=ops", "none"]), [""; 0]);
+    for bad in ["team=", "=audit", "team=~a.*", "a b", "my-team=x"] {
+        let body = json!({"name": "t", "type": "CONSOLE", "sources": [bad]});
+        let texts = complaints(Kind::Target, body);
+        let told =
+            texts.iter().any(|text| text.contains("is neither the name of a source nor a label like team=audit"));
+        assert_eq!(told, bad != "{bad}: {texts:?}");
+    }
 }
 
 #[test]
@@ -301,8 +334,8 @@ fn every_complaint_of_a_target() {
             "`sources` is empty: no line would ever go there; leave it out for all sources",
         ),
         (
-            json!({"name": "t", "type": "CONSOLE", "sources": ["a=b"]}),
-            "`sources` \"a=b\": label matchers are not supported by this version",
+            json!({"name": "t", "type": "CONSOLE", "sources": ["a=~b"]}),
+            "`sources` \"a=~b\" is neither the name of a source nor a label like team=audit",
         ),
     ] {
         assert_eq!(complaints(Kind::Target, body.clone()).join("\u{0}"), text, "{body}");

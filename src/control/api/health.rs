@@ -76,6 +76,11 @@ const HOUR: i64 = 3_600_000_000_000;
 /// Marks kept: one more than a day has hours.
 const HOURS_MAX: usize = 25;
 
+/// The revision that every lane obeys; 0 before they have reported.
+pub fn applied(board: &Board) -> u64 {
+    board.lanes().iter().map(|lane| lane.revision).min().unwrap_or(0)
+}
+
 /// The wall clock.
 pub fn now() -> Nanos {
     i64::try_from(jiff::Timestamp::now().as_nanosecond()).map_or(Nanos(0), Nanos)

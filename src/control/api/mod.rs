@@ -22,7 +22,10 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -61,9 +64,15 @@ pub struct Shared {
     identity: Arc<Identity>,
     on_renewal: OnRenewal,
     expiry: Mutex<Expiry>,
-    /// What other nodes last told, for when they cannot be asked.
-    others: Mutex<Vec<Beat>>,
+    others: Mutex<Others>,
     pub board: Arc<Board>,
+}
+
+/// What other nodes last told, for when they cannot be asked, and whether each was heard of.
+#[derive(Default)]
+struct Others {
+    known: Vec<(Beat, bool)>,
+    heard: collector::Heard,
 }
 
 /// Called with the chain in PEM each time the API's certificate was renewed.
@@ -122,22 +131,25 @@ impl Shared {
     }
 
     /// What other nodes last told; when nobody can be asked, what was known last, as of nodes not heard of.
-    async fn others(&self) -> Vec<Beat> {
+    async fn others(&self) -> Vec<(Beat, bool)> {
         let asked = self.registry.store().collectors().await;
-        let mut known = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let Others { known, heard } = &mut *others;
         match asked {
-            Ok(beats) => known.clone_from(&beats),
+            Ok(beats) => *known = heard.look(beats, Instant::now()),
             Err(fault) => tracing::debug!("other nodes cannot be asked: {fault}"),
         }
         known.clone()
     }
 
-    /// Tells the other nodes how this one is.
-    pub async fn beat(&self) {
+    /// Tells the other nodes how this one is. Gives how long to wait if there is news and it is too early for it.
+    pub async fn beat(&self) -> Option<Duration> {
         let record = collector::collector(self, health::now());
-        if let Err(fault) = self.registry.store().put_collector(&record).await {
+        let told = self.registry.store().put_collector(&record).await;
+        told.unwrap_or_else(|fault| {
             tracing::debug!("the other nodes do not know how this one is: {fault}");
-        }
+            None
+        })
     }
 
     /// Looks at everything that may have changed outside: token keys, the objects directory, the trend of the counts,

@@ -119,6 +119,13 @@ pub enum Action {
     Deleted,
 }
 
+impl Touched {
+    /// Whether both are about one object, whatever became of it.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.name == other.name
+    }
+}
+
 impl Change {
     /// What the history says it touched.
     pub fn touched(&self) -> Vec<Touched> {

@@ -27,7 +27,7 @@ pub use change::{Action, Change, Entry, Expected, Snapshot, Touched, Write};
 pub use embedded::Embedded;
 pub use etcd::Etcd;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -196,13 +196,14 @@ impl Store {
     }
 
     /// Tells the other nodes how this one is. Call it as often as there is news: how often it is written is decided
-    /// here. Without other nodes it does nothing.
+    /// here. If the revision is news and it is too early for it, it gives how long to wait. Without other nodes it does
+    /// nothing.
     ///
     /// # Errors
     /// `Unavailable`: they will not know.
-    pub async fn put_collector(&self, record: &Value) -> Result<(), Fault> {
+    pub async fn put_collector(&self, record: &Value) -> Result<Option<Duration>, Fault> {
         match self {
-            Self::Embedded(_) => Ok(()),
+            Self::Embedded(_) => Ok(None),
             Self::Etcd(store) => store.put_collector(record).await,
         }
     }

@@ -166,7 +166,17 @@ impl Rig {
 
 /// A batch of one entry.
 fn batch(id: u64, wire: Wire, body: Bytes) -> Batch {
-    Batch { id, raw_bytes: body.len(), body, wire, entries: 1, tenant: None, parts: Vec::new(), streams: Vec::new() }
+    Batch {
+        id,
+        raw_bytes: body.len(),
+        body,
+        wire,
+        entries: 1,
+        newest: None,
+        tenant: None,
+        parts: Vec::new(),
+        streams: Vec::new(),
+    }
 }
 
 fn target(id: u64, kind: TargetKind) -> TargetPlan {

@@ -5,10 +5,17 @@ use tokio::net::TcpListener;
 use super::{
     certs::{Authority, server},
     http_peer::{HttpPeer, Reply},
+    relp_peer::RelpPeer,
     syslog_peer::SyslogPeer,
     *,
 };
-use crate::{limits::BATCHES_IN_FLIGHT_MAX, plan::Secret};
+use crate::{
+    limits::BATCHES_IN_FLIGHT_MAX,
+    model::{Nanos, Position},
+    orders::{Fate, Loss, Part},
+    plan::Secret,
+    stats::{DropReason, Totals},
+};
 
 /// A port where nobody listens for as long as the listener is not told to.
 pub(super) async fn closed_port() -> u16 {
@@ -222,4 +229,47 @@ async fn two_lanes_share_a_target_and_each_gets_its_own_verdicts() {
         assert!(lane.verdict().is_none());
     }
     egress.join();
+}
+
+/// A batch of one line that is so old.
+fn aged(rig: &Rig, body: &str, age: Duration) -> Batch {
+    let counts = Totals { read: 1, ..Totals::default() };
+    let part = Part { reader: 1, source: ObjectId(1), end: Position::file(0), counts };
+    let newest = Some(Nanos(super::super::report::wall().0 - age.as_nanos() as i64));
+    Batch { newest, parts: vec![part], ..batch(rig.sent, rig.wires[&ObjectId(1)], body.to_owned().into()) }
+}
+
+async fn drops_what_grew_old_while_the_target_was_down(target: impl Fn(u16) -> TargetPlan, port: u16) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let mut rig = Rig::with(vec![target(closed_port().await)]);
+    // The first is what a session is opened for; the others wait in the queue.
+    for age in [30, 20, 5] {
+        let text = format!("{age} minutes old");
+        let batch = aged(&rig, &format!("{} {text}", text.len()), age * MINUTE);
+        rig.submit(1, batch);
+    }
+    rig.until_failing(1).await;
+    rig.plan(vec![TargetPlan { max_age: Some(10 * MINUTE), ..target(port) }]);
+    for batch in 0..2 {
+        let verdict = rig.verdict().await;
+        let Outcome::Short(shortfall) = verdict.outcome else { panic!("{verdict:?}") };
+        assert_eq!(verdict.batch, batch);
+        let lost = Loss { part: 0, fate: Fate::Dropped(DropReason::MaxAge), lines: 1 };
+        assert_eq!(shortfall.losses, [lost]);
+    }
+    rig.expect_acked([2]).await;
+}
+
+#[tokio::test]
+async fn a_syslog_target_that_was_down_does_not_get_what_is_older_than_max_age() {
+    let peer = SyslogPeer::start([]);
+    drops_what_grew_old_while_the_target_was_down(|port| syslog(1, port), peer.port).await;
+    assert_eq!(peer.sessions(), [b"13 5 minutes old"]);
+}
+
+#[tokio::test]
+async fn a_relp_target_that_was_down_does_not_get_what_is_older_than_max_age() {
+    let peer = RelpPeer::start([]).await;
+    drops_what_grew_old_while_the_target_was_down(|port| relp(1, port), peer.port).await;
+    assert_eq!(peer.sessions(), [["5 minutes old"]]);
 }

@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Content, Generation, Key, STATE_BYTES_MAX, Slot};
+use super::{
+    Content, Key, Slot,
+    load::{Generation, STATE_BYTES_MAX},
+};
 use crate::{
     lane::at_start::{persist, read_patiently},
     limits::{CHECKPOINT_READ_TRIES, LANES_MAX, SLOT_BYTES},

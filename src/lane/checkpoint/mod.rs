@@ -12,31 +12,23 @@
 //! crash.
 
 mod lanes;
+mod load;
 pub mod slot;
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::HashMap, io, path::PathBuf, time::Duration};
 
 pub use slot::{Content, Key, Slot};
 
 use crate::{
-    lane::at_start::read_patiently,
-    limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_INTERVAL, FLOWS_MAX, SLOT_BYTES},
-    model::{FileIdentity, JournalPosition, Nanos, ObjectId, Position, ReaderKey},
+    limits::{CHECKPOINT_HOLD, CHECKPOINT_SYNC_HOLD, CHECKPOINT_SYNC_INTERVAL, FLOWS_MAX, SLOT_BYTES},
+    model::{ObjectId, ReaderKey},
     ring::{Handle, Op, Ring, Token},
-    stats::Totals,
 };
 
 /// The synced generation under way answers under this token.
 pub const PERSIST_TOKEN: Token = Token(u64::MAX);
 /// The ledger of readers that were let go is kept under this reader: no directory hashes to 0.
 pub const CLOSED: ReaderKey = ReaderKey::Journal { directory: 0 };
-/// More than this no file of a checkpoint holds.
-const STATE_BYTES_MAX: usize = FLOWS_MAX * SLOT_BYTES;
 
 /// All records of one lane.
 #[derive(Debug)]
@@ -60,69 +52,14 @@ pub struct Checkpoint {
     /// Synced generations begun, and the newest of them that is on disk.
     begun: u64,
     synced: u64,
-    /// Since when changes could not be written.
+    /// Since when changes could not be written, and since when no generation could be synced.
     failing_since: Option<Duration>,
+    unsynced_since: Option<Duration>,
     /// Why the last write failed, until it succeeds.
     trouble: Option<String>,
 }
 
 impl Checkpoint {
-    /// Reads all that is there of this lane, the first of which begins before the others. Never fails for what the
-    /// files hold: only the directory itself must be usable, and even if it is not the lane starts, with the trouble
-    /// told.
-    pub fn load<R: Ring>(ring: &mut R, directory: &Path, lane: u16, lanes: u16) -> Self {
-        if lane == 0 {
-            lanes::give_to_owners(ring, directory, lanes);
-        }
-        let mut checkpoint = Self {
-            directory: directory.to_owned(),
-            lane,
-            live: None,
-            index: HashMap::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            gone: Vec::new(),
-            unwritten: Vec::new(),
-            sequence: ring.now().wall.0.max(0) as u64,
-            changed: false,
-            syncing: false,
-            next_sync: Duration::ZERO,
-            second: false,
-            begun: 0,
-            synced: 0,
-            failing_since: None,
-            trouble: None,
-        };
-        let live = checkpoint.path("live");
-        let own = read_patiently(ring, &live, STATE_BYTES_MAX);
-        checkpoint.slots = own.chunks_exact(SLOT_BYTES).map(Slot::decode).collect();
-        checkpoint.index_live();
-        let own = [checkpoint.path("a"), checkpoint.path("b")];
-        let generations = own.each_ref().map(|path| Generation::read(ring, path));
-        checkpoint.second = generations[0].newest >= generations[1].newest;
-        let generations = Generation::to_adopt(generations);
-        if let [whole] = generations.as_slice() {
-            checkpoint.leave_out_forgotten(whole);
-        }
-        let mut young: HashSet<ReaderKey> = checkpoint.slots().map(|slot| slot.key.reader).collect();
-        let heads = checkpoint.heads();
-        for generation in generations {
-            for slot in generation.slots.into_iter().filter(|slot| !is_renamed(&heads, slot)) {
-                young.remove(&slot.key.reader);
-                checkpoint.adopt(slot);
-            }
-        }
-        // There only if giving the records to their lanes was cut short.
-        let all = Generation::read(ring, &lanes::all_path(directory)).slots;
-        all.into_iter().filter(|slot| lanes::owner(&slot.key, lanes) == lane).for_each(|slot| checkpoint.adopt(slot));
-        checkpoint.leave_out_orphans();
-        young.remove(&CLOSED);
-        checkpoint.complete(&young);
-        // What only the live file knows is not safe from a power loss yet.
-        checkpoint.changed = !checkpoint.index.is_empty();
-        checkpoint
-    }
-
     /// Every record, in no order.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().flatten().filter(|slot| slot.content != Content::Gone)
@@ -180,21 +117,16 @@ impl Checkpoint {
         }
     }
 
-    /// The same reader is known by a better key from now on (its head has grown). Each record gets it where it stands:
-    /// a power loss leaves it under the one key or the other, and never under none.
+    /// The same reader is known by another key from now on (its head has grown, or was cut). Each record gets it where
+    /// it stands: a power loss leaves it under the one key or the other, and never under none.
     pub fn rename(&mut self, old: ReaderKey, new: ReaderKey) {
         let known: Vec<Slot> = self.slots().filter(|slot| slot.key.reader == old).cloned().collect();
         known.into_iter().for_each(|slot| self.move_in_place(slot, new));
     }
 
-    /// One source of a reader is known by another key from now on, and by the old one never again.
-    pub fn rename_of(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
-        let known = self.slots().filter(|slot| slot.key.reader == old && slot.key.source == source).cloned().collect();
-        self.move_to(known, new);
-    }
-
-    /// A reader is known by an older key as well: its renaming was written by half when the process died. Of each of
-    /// its records the newest stays.
+    /// One source of a reader is known by another key from now on. It may be known by both already: the renaming was
+    /// written by half when the process died. Of each record the newest stays, and a power loss leaves it under the one
+    /// key or the other.
     pub fn unite(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
         let is_it = |slot: &&Slot| slot.key.reader == old && slot.key.source == source;
         let known: Vec<Slot> = self.slots().filter(is_it).cloned().collect();
@@ -220,13 +152,6 @@ impl Checkpoint {
             self.mark(other);
         }
         self.put(key, slot.content);
-    }
-
-    fn move_to(&mut self, known: Vec<Slot>, new: ReaderKey) {
-        for slot in known {
-            self.forget(&slot.key);
-            self.put(Key { reader: new, ..slot.key }, slot.content);
-        }
     }
 
     /// Writes what changed to the live file, and begins a synced generation when one is due. Call before anything
@@ -266,10 +191,12 @@ impl Checkpoint {
             Ok(_) => {
                 self.second = !self.second;
                 self.synced = self.begun;
+                self.unsynced_since = None;
                 self.bury();
             }
             Err(error) => {
                 self.changed = true;
+                self.unsynced_since.get_or_insert(now);
                 self.trouble = Some(format!("{}: {error}; not safe from power loss", self.directory.display()));
             }
         }
@@ -288,6 +215,11 @@ impl Checkpoint {
     /// Whether that generation, or a later one, is on disk.
     pub fn is_synced(&self, generation: u64) -> bool {
         self.synced >= generation
+    }
+
+    /// Whether nothing can be synced, and that for so long that rotated files are not held open for it any more.
+    pub fn is_overdue(&self, now: Duration) -> bool {
+        self.unsynced_since.is_some_and(|since| now >= since + CHECKPOINT_SYNC_HOLD)
     }
 
     pub fn trouble(&self) -> Option<&str> {
@@ -315,108 +247,6 @@ impl Checkpoint {
         }
     }
 
-    fn index_live(&mut self) {
-        for at in 0..self.slots.len() {
-            let Some((key, sequence)) = self.slots[at].as_ref().map(|slot| (slot.key, slot.sequence)) else {
-                self.free.push(at);
-                continue;
-            };
-            self.sequence = self.sequence.max(sequence);
-            let older = match self.index.insert(key, at) {
-                Some(other) if self.slots[other].as_ref().is_some_and(|slot| slot.sequence > sequence) => {
-                    self.index.insert(key, other);
-                    Some(at)
-                }
-                other => other,
-            };
-            if let Some(older) = older {
-                self.slots[older] = None;
-                self.free.push(older);
-                self.mark(older);
-            }
-        }
-        let gone = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.content == Content::Gone);
-        self.gone = (0..self.slots.len()).filter(|at| gone(&self.slots[*at])).map(|at| (at, false)).collect();
-    }
-
-    /// Of a reader that no synced generation knows, a power loss may have left what it remembers for some targets only.
-    /// The others begin at its start; as new ones they would begin where those are. What is known of them by an older
-    /// key of the reader, whose renaming was written by half, counts more: so these are older than anything.
-    fn complete(&mut self, young: &HashSet<ReaderKey>) {
-        let flows = self.slots().filter(|slot| matches!(slot.content, Content::Flow { .. }));
-        let flows: HashSet<(ObjectId, ObjectId)> = flows.map(|slot| (slot.key.source, slot.key.target)).collect();
-        let readers = self.slots().filter(|slot| young.contains(&slot.key.reader));
-        let readers: HashSet<(ReaderKey, ObjectId)> = readers.map(|slot| (slot.key.reader, slot.key.source)).collect();
-        for (reader, source) in readers {
-            let position = match reader {
-                ReaderKey::File(_) => Position::file(0),
-                ReaderKey::Journal { .. } => Position::Journal(JournalPosition::default()),
-            };
-            for (_, target) in flows.iter().filter(|(of, _)| *of == source) {
-                let key = Key { reader, source, target: *target };
-                if !self.index.contains_key(&key) {
-                    let content = Content::Flow { position, totals: Totals::default(), newest: Nanos::default() };
-                    self.place(Slot { sequence: 0, key, content });
-                }
-            }
-        }
-    }
-
-    /// How much of a head each record of the live file knows, and how young it is, by all else of its key.
-    fn heads(&self) -> HashMap<Key, (u32, u64)> {
-        let mut heads: HashMap<Key, (u32, u64)> = HashMap::new();
-        for slot in self.slots.iter().flatten() {
-            let (key, bytes) = apart(&slot.key);
-            let known = heads.entry(key).or_default();
-            *known = (*known).max((bytes, slot.sequence));
-        }
-        heads
-    }
-
-    /// The live file is not synced: a power loss may bring back a record that was forgotten long ago. What a whole
-    /// generation does not know although it is as young was forgotten.
-    fn leave_out_forgotten(&mut self, whole: &Generation) {
-        let known: HashSet<&Key> = whole.slots.iter().map(|slot| &slot.key).collect();
-        for at in 0..self.slots.len() {
-            let is_forgotten = |slot: &mut Slot| slot.sequence <= whole.newest && !known.contains(&slot.key);
-            if let Some(slot) = self.slots[at].take_if(is_forgotten) {
-                self.index.remove(&slot.key);
-                self.gone.retain(|(gone, _)| *gone != at);
-                self.free.push(at);
-                self.mark(at);
-            }
-        }
-    }
-
-    /// Of a reader that was let go a power loss may bring back its time marks, but not its flows: left alone they would
-    /// make it a known one that has settled nothing.
-    fn leave_out_orphans(&mut self) {
-        let of = |slot: &Slot| (slot.key.reader, slot.key.source);
-        let (mut flows, mut gone) = (HashSet::new(), HashSet::new());
-        for slot in self.slots.iter().flatten().filter(|slot| slot.key.target != ObjectId(0)) {
-            if slot.content == Content::Gone {
-                gone.insert(of(slot))
-            } else {
-                flows.insert(of(slot))
-            };
-        }
-        let is_orphan = |slot: &&Slot| slot.key.target == ObjectId(0) && slot.key.reader != CLOSED;
-        let orphans =
-            self.slots().filter(is_orphan).filter(|slot| gone.contains(&of(slot)) && !flows.contains(&of(slot)));
-        let orphans: Vec<Key> = orphans.map(|slot| slot.key).collect();
-        orphans.iter().for_each(|key| self.forget(key));
-    }
-
-    /// Takes a record of another file if it is newer than what is known. It stays as old as it is: a lane that holds a
-    /// copy must not outbid the one that goes on with it.
-    fn adopt(&mut self, slot: Slot) {
-        let known = self.index.get(&slot.key).and_then(|at| self.slots[*at].as_ref()).map(|slot| slot.sequence);
-        self.sequence = self.sequence.max(slot.sequence);
-        if known.is_none_or(|known| known < slot.sequence) {
-            self.place(slot);
-        }
-    }
-
     fn write_live<R: Ring>(&mut self, ring: &mut R) -> io::Result<()> {
         let handle = match self.live {
             Some(handle) => handle,
@@ -440,48 +270,5 @@ impl Checkpoint {
             self.begun += 1;
             self.gone.iter_mut().for_each(|(_, begun)| *begun = true);
         }
-    }
-}
-
-/// Whether the live file has a record by a younger name: one of more of the head.
-fn is_renamed(heads: &HashMap<Key, (u32, u64)>, slot: &Slot) -> bool {
-    let (key, bytes) = apart(&slot.key);
-    heads.get(&key).is_some_and(|(more, sequence)| *more > bytes && *sequence > slot.sequence)
-}
-
-/// A key without the head of its file, and of how many bytes that is.
-fn apart(key: &Key) -> (Key, u32) {
-    match key.reader {
-        ReaderKey::File(file) => {
-            let reader = ReaderKey::File(FileIdentity { head_bytes: 0, head_hash: 0, ..file });
-            (Key { reader, ..*key }, file.head_bytes)
-        }
-        ReaderKey::Journal { .. } => (*key, 0),
-    }
-}
-
-/// A synced generation as it was found.
-#[derive(Debug, Default)]
-struct Generation {
-    slots: Vec<Slot>,
-    newest: u64,
-    whole: bool,
-}
-
-impl Generation {
-    fn read<R: Ring>(ring: &mut R, path: &Path) -> Self {
-        let content = read_patiently(ring, path, STATE_BYTES_MAX);
-        let mut slots: Vec<Slot> = content.chunks_exact(SLOT_BYTES).filter_map(Slot::decode).collect();
-        let newest = slots.iter().map(|slot| slot.sequence).max().unwrap_or_default();
-        let whole = slots.len() * SLOT_BYTES == content.len();
-        slots.retain(|slot| slot.content != Content::Gone);
-        Self { slots, newest, whole }
-    }
-
-    /// The newest alone when it is whole: what only the older one knows was forgotten since.
-    fn to_adopt(generations: [Self; 2]) -> Vec<Self> {
-        let [a, b] = generations;
-        let (newer, older) = if a.newest >= b.newest { (a, b) } else { (b, a) };
-        if newer.whole && !newer.slots.is_empty() { vec![newer] } else { vec![newer, older] }
     }
 }

@@ -224,6 +224,23 @@ fn a_rotated_file_is_let_go_only_after_a_look_that_outlives_a_power_loss() {
     assert!(looks_are_younger(&checkpoint, modified.plus(1_000_000_000)));
 }
 
+#[test]
+fn while_nothing_can_be_synced_a_rotated_file_is_let_go_only_after_a_minute() {
+    let mut world = World::new(210, &["a"]);
+    write(&world, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    world.disk.set_faults(Faults { persist_failure: 1_000, ..Faults::default() });
+    world.disk.rename(LOG, format!("{LOG}.1")).expect("renamed");
+    write(&world, 10..20);
+    let readers = |world: &World| world.lane.as_ref().map_or(0, |lane| lane.readers.len());
+    world.until(LONG, |world| world.stored("a").len() == 20 && readers(world) == 2);
+    let failing = world.disk.now().mono;
+    world.until(LONG, |world| readers(world) == 1);
+    let held = world.disk.now().mono - failing;
+    let least = limits::CHECKPOINT_SYNC_HOLD - 2 * limits::CHECKPOINT_SYNC_INTERVAL;
+    assert!(held > least && held < 2 * limits::CHECKPOINT_SYNC_HOLD, "held for {held:?}");
+}
+
 fn looks_are_younger(checkpoint: &Checkpoint, modified: Nanos) -> bool {
     let mut looks = checkpoint.slots().filter(|slot| slot.key.reader == CLOSED);
     looks.any(|slot| match &slot.content {

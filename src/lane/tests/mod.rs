@@ -5,7 +5,7 @@ mod found;
 mod gone;
 mod lanes;
 mod life;
-mod plain;
+mod orders;
 mod review;
 mod spool;
 pub(super) mod world;

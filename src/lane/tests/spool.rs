@@ -4,9 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     LONG, all,
-    world::{LOG, Mood, SPOOL, World, line},
+    world::{self, LOG, Mood, SPOOL, STATE, World, line},
 };
 use crate::{
+    lane::{
+        checkpoint::{Checkpoint, Key, Slot},
+        spool::is_spooled_key,
+    },
     orders::LaneOrder,
     ring::Ring,
     stats::{DropReason, Kept, KeptReport},
@@ -113,6 +117,29 @@ fn what_is_sent_again_from_the_spool_after_a_power_loss_is_identical() {
     world.start();
     until_done(&mut world, "b");
     world.until(LONG, |world| world.totals("b").delivered == MANY);
+}
+
+#[test]
+fn a_file_half_moved_to_the_spool_keeps_its_other_positions() {
+    let mut world = world(212, Mood::Down, 0);
+    write(&world, 0..MANY);
+    world.until(LONG, |world| world.stored("a").len() as u64 >= MANY && world.totals("a").delivered >= MANY);
+    let before = world.lane.iter().flat_map(|lane| lane.readers.values()).map(|reader| reader.key).next();
+    world.disk.remove(LOG).expect("removed");
+    world.until(LONG, |world| kept(world).spooled_files == 1 && kept(world).pinned_files == 0);
+    world.kill();
+    // Of the record for `a` a power loss left the one from before.
+    let mut ring = world.disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, STATE.as_ref(), 0, 1);
+    let is_of_a = |slot: &&Slot| is_spooled_key(&slot.key.reader) && slot.key.target == world::id("a");
+    let moved = checkpoint.slots().find(is_of_a).expect("moved").clone();
+    checkpoint.forget(&moved.key);
+    checkpoint.put(Key { reader: before.expect("it was read"), ..moved.key }, moved.content);
+    checkpoint.write(&mut ring);
+    world.mood("b", Mood::Acks);
+    world.start();
+    until_done(&mut world, "b");
+    assert_eq!(world.stored("a"), all(0..MANY), "nothing twice");
 }
 
 #[test]

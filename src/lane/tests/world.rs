@@ -154,7 +154,7 @@ pub struct World {
 }
 
 pub const LOG: &str = "/var/log/app/app.log";
-const STATE: &str = "/var/lib/corelane/checkpoint";
+pub const STATE: &str = "/var/lib/corelane/checkpoint";
 pub const SPOOL: &str = "/var/lib/corelane/spool";
 
 impl World {

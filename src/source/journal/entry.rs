@@ -434,12 +434,23 @@ impl JournalFile {
         Ok(sound)
     }
 
-    #[inline(always)]
     pub fn text(&self, field: Field) -> &[u8] {
+        self.text_of(self.templates.get(self.draft.template), field)
+    }
+
+    /// The value of a field, of the entry itself or of what it has in common with others.
+    #[inline(always)]
+    fn text_of<'a>(&'a self, template: Option<&'a Template>, field: Field) -> &'a [u8] {
         if self.draft.own & field.bit() == 0 {
-            let known = self.draft.known & field.bit() != 0;
-            return if known { self.templates.at(self.draft.template).text(field) } else { &[] };
+            let template = template.filter(|_| self.draft.known & field.bit() != 0);
+            return template.map(|template| template.text(field)).unwrap_or_default();
         }
+        self.own_text(field)
+    }
+
+    /// A value of the entry's own.
+    #[inline]
+    fn own_text(&self, field: Field) -> &[u8] {
         let found = match self.draft.texts[field as usize] {
             Place::Nowhere => None,
             Place::Window(offset, bytes) => self.window.slice(offset, bytes),
@@ -454,12 +465,14 @@ impl JournalFile {
     #[inline(always)]
     pub fn record(&self, sources: SourceMask) -> Option<Record<'_>> {
         let peeked = self.peeked()?;
-        let pid = match self.text(Field::Pid) {
-            [] => self.text(Field::SyslogPid),
+        let template = self.templates.get(self.draft.template);
+        let text = |field| self.text_of(template, field);
+        let pid = match text(Field::Pid) {
+            [] => text(Field::SyslogPid),
             pid => pid,
         };
         Some(Record {
-            frame: self.text(Field::Message),
+            frame: text(Field::Message),
             end: Position::Journal(self.position(peeked)),
             place: peeked.head.seqnum,
             sources,
@@ -467,11 +480,11 @@ impl JournalFile {
             hint: Hint {
                 time: Nanos::from_micros(self.time(peeked.head.realtime)),
                 priority: self.draft.priority,
-                identifier: self.text(Field::Identifier),
-                unit: self.text(Field::Unit),
+                identifier: text(Field::Identifier),
+                unit: text(Field::Unit),
                 pid,
                 boot_id: &self.draft.boot_id_hex,
-                hostname: self.text(Field::Hostname),
+                hostname: text(Field::Hostname),
             },
         })
     }

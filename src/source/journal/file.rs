@@ -22,7 +22,7 @@ use crate::{
     limits::JOURNAL_WINDOW_BYTES,
     model::{JournalPosition, SourceMask},
     ring::{Handle, Ring},
-    wire::journal::{ALIGNMENT, EntryHead, Header, Layout, header::HEADER_BYTES, object::ENTRY_ITEMS_AT},
+    wire::journal::{ALIGNMENT, EntryHead, Header, Layout, State, header::HEADER_BYTES, object::ENTRY_ITEMS_AT},
 };
 
 /// Bytes read past the last object the header knows, since the writer may just be adding one.
@@ -210,6 +210,27 @@ impl JournalFile {
         }
     }
 
+    /// Gives back what was kept of an archived file that is read to its end: it is closed only at the next look, and
+    /// many may come to their end before.
+    fn forget_values(&mut self) {
+        if self.is_drained() && self.array.is_warm() {
+            self.array.free();
+            self.cache.clear();
+            self.templates.clear();
+        }
+    }
+
+    /// Nobody will write to it, and all its entries were read.
+    fn is_drained(&self) -> bool {
+        self.header.state == State::Archived && self.next >= self.seen && !self.has_peeked
+    }
+
+    /// The memory of the window, which a file read to its end needs no more.
+    pub fn spare_window(&mut self) -> Option<Span> {
+        (self.is_drained() && self.window.is_warm())
+            .then(|| std::mem::replace(&mut self.window, Span::new(Part::Window)))
+    }
+
     /// Reads no more of this file.
     pub fn finish<R: Ring>(&mut self, ring: &mut R) {
         if let Some(handle) = self.handle.take() {
@@ -238,6 +259,7 @@ impl JournalFile {
                 self.pass_unlisted(io)?;
             }
             if self.next >= self.seen {
+                self.forget_values();
                 return Ok(false);
             }
             let offset = match self.walk {

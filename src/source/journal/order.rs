@@ -75,10 +75,22 @@ impl JournalCursor {
                 self.current = Some(current);
                 return Ok(Some(index));
             }
+            self.pass_window(index);
             // By its header it is due; its first entry says whether it is.
             if self.opened(io, index) && !self.skips(io, index)? {
                 self.files[index].peek(io)?;
             }
+        }
+    }
+
+    /// The file at `index` reads into the memory of one that is read to its end: memory that was used is faster than
+    /// new one, and as many windows are enough as files take turns.
+    fn pass_window(&mut self, index: usize) {
+        if !self.files[index].window.is_warm()
+            && let Some(mut window) = self.files.iter_mut().find_map(JournalFile::spare_window)
+        {
+            window.clear();
+            self.files[index].window = window;
         }
     }
 

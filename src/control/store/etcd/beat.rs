@@ -1,6 +1,7 @@
 //! How nodes know of each other: a lease as long as one is alive, and what it last said of itself.
 //!
-//! The lease is renewed every few seconds, which costs etcd no write; the record is written at most every half minute.
+//! The lease is renewed every few seconds, which costs etcd no write; the record is written at most every half minute,
+//! or when another revision is in force, so that who made it need not wait: that at most every other second.
 //! A node whose lease ran out is gone, or cut off: its record says since when.
 
 use std::{convert::Infallible, time::Duration};
@@ -28,8 +29,27 @@ const RENEWALS: u32 = 4;
 #[derive(Debug, Default)]
 pub struct Beat {
     lease: Mutex<Option<i64>>,
-    /// When the record may be written again.
-    next: Mutex<Option<Instant>>,
+    last: Mutex<Option<Last>>,
+}
+
+/// The record as it was last written, or could not be.
+#[derive(Debug)]
+struct Last {
+    /// The revision it said is in force.
+    revision: Value,
+    at: Instant,
+    /// When the next one is due if nothing is new.
+    next: Instant,
+}
+
+impl Last {
+    /// How long a record with this revision has to wait; `None` for one that has nothing new to say.
+    fn wait(&self, revision: &Value, now: Instant) -> Option<Duration> {
+        match self.revision == *revision {
+            true => (now >= self.next).then_some(Duration::ZERO),
+            false => Some((self.at + limits::COLLECTOR_NEWS_INTERVAL).min(self.next).saturating_duration_since(now)),
+        }
+    }
 }
 
 impl Etcd {
@@ -109,20 +129,25 @@ impl Etcd {
     }
 
     /// See `Store::put_collector`.
-    pub async fn put_collector(&self, record: &Value) -> Result<(), Fault> {
+    pub async fn put_collector(&self, record: &Value) -> Result<Option<Duration>, Fault> {
         // What a node says while it hears nothing would stand there for half a minute after it hears again.
         if self.feed() != store::Feed::Up {
-            return Ok(());
+            return Ok(None);
         }
-        let mut next = self.beat.next.lock().await;
-        if next.is_some_and(|next| Instant::now() < next) {
-            return Ok(());
+        let mut last = self.beat.last.lock().await;
+        let (revision, now) = (record["revision"].clone(), Instant::now());
+        match last.as_ref().map(|last| last.wait(&revision, now)) {
+            Some(None) => return Ok(None),
+            Some(Some(wait)) if !wait.is_zero() => return Ok(Some(wait)),
+            _ => {}
         }
         let (key, value) = (self.layout.collector(&self.node), fitted(record).to_string());
         let put = self.link.ask(|mut client| async move { client.put(key, value, None).await }).await;
         // Later than half a minute, never earlier; also after a failure, which would only be repeated.
-        *next = Some(Instant::now() + limits::COLLECTOR_INTERVAL + jittered(limits::COLLECTOR_INTERVAL / 8));
-        put.map(|_| ()).map_err(Trouble::into_fault)
+        let at = Instant::now();
+        let next = at + limits::COLLECTOR_INTERVAL + jittered(limits::COLLECTOR_INTERVAL / 8);
+        *last = Some(Last { revision, at, next });
+        put.map(|_| None).map_err(Trouble::into_fault)
     }
 
     /// See `Store::collectors`.
@@ -155,5 +180,21 @@ impl Etcd {
             Some(store::Beat { node, alive: living.iter().any(|living| living == key), record })
         };
         Ok(records_found.iter().flat_map(|found| found.kvs()).filter_map(beat).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_revision_is_told_at_once_and_no_more_often_than_every_other_second() {
+        let at = Instant::now();
+        let last = Last { revision: json!("7"), at, next: at + limits::COLLECTOR_INTERVAL };
+        let after = |seconds: u64| at + Duration::from_secs(seconds);
+        assert_eq!(last.wait(&json!("7"), after(3)), None, "nothing is new");
+        assert_eq!(last.wait(&json!("8"), after(3)), Some(Duration::ZERO));
+        assert_eq!(last.wait(&json!("8"), at), Some(limits::COLLECTOR_NEWS_INTERVAL));
+        assert_eq!(last.wait(&json!("7"), after(30)), Some(Duration::ZERO));
     }
 }

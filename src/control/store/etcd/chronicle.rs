@@ -24,6 +24,9 @@ pub struct Chronicle {
     /// Tells whether an entry is the one that this node wrote and did not hear of again.
     #[serde(default)]
     pub nonce: String,
+    /// It tells of what another hand changed, up to this revision of etcd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     undo: Option<String>,
 }
@@ -42,7 +45,12 @@ impl Chronicle {
             }
             None => None,
         };
-        Ok(Self { entry, nonce: format!("{nonce:016x}"), undo })
+        Ok(Self { entry, nonce: format!("{nonce:016x}"), covers: None, undo })
+    }
+
+    /// It tells of what another hand changed, up to this revision of etcd.
+    pub fn covering(self, upto: i64) -> Self {
+        Self { covers: Some(upto), ..self }
     }
 
     /// `None` when it is not one.

@@ -13,7 +13,7 @@ use super::{
     Etcd,
     chronicle::Chronicle,
     link::{Session, Trouble, jittered, silent, trouble},
-    mirror::Seen,
+    mirror::{Before, Seen},
 };
 use crate::limits;
 
@@ -150,28 +150,35 @@ impl Etcd {
 
     /// When what another hand changed is to be noted: every node sees it, so each waits another time.
     fn adopt_at(&self, planned: Option<Instant>) -> Option<Instant> {
-        let foreign = self.mirror().foreign().is_some();
-        foreign.then(|| planned.unwrap_or_else(|| soon(limits::ETCD_ADOPT_AFTER)))
+        let something = self.mirror().by_hand().is_some();
+        something.then(|| planned.unwrap_or_else(|| soon(limits::ETCD_ADOPT_AFTER)))
     }
 
-    /// Writes what another hand changed into the history, unless another node was faster.
-    async fn adopt(&self) -> Result<(), Trouble> {
-        let (foreign, next) = {
+    /// Writes what another hand changed into the history, unless another node was faster. Gives the revision of etcd at
+    /// which that was so; none when there is nothing to write.
+    pub(super) async fn adopt(&self) -> Result<Option<i64>, Trouble> {
+        let (all, next) = {
             let mirror = self.mirror();
-            let Some(foreign) = mirror.foreign().cloned() else { return Ok(()) };
-            (foreign, mirror.head().revision + 1)
+            let Some(all) = mirror.by_hand() else { return Ok(None) };
+            (all, mirror.head().revision + 1)
         };
-        let entry = self.entry(next, "another hand", "changed objects in etcd, past the API", foreign.touched);
-        let chronicle = match Chronicle::new(entry, foreign.undo.as_deref()) {
-            Ok(chronicle) => chronicle,
-            Err(fault) => return Err(Trouble::Refused(fault)),
+        let entry = self.entry(next, "another hand", "changed objects in etcd, past the API", all.touched);
+        let chronicle = |undo: Option<&[Before]>| {
+            let chronicle = Chronicle::new(entry.clone(), undo).map_err(Trouble::Refused)?;
+            Ok::<_, Trouble>(chronicle.covering(all.upto).encode())
         };
+        let mut value = chronicle(all.undo.as_deref())?;
+        if value.len() > limits::ETCD_REQUEST_BYTES_MAX {
+            // A hand may change more at once than one entry can undo.
+            value = chronicle(None)?;
+        }
         let key = self.layout.history(next);
-        let mut operations = vec![TxnOp::put(key.clone(), chronicle.encode(), None)];
+        let mut operations = vec![TxnOp::put(key.clone(), value, None)];
         operations.extend(self.forget_old(next));
         let absent = Compare::create_revision(key, CompareOp::Equal, 0);
         let txn = Txn::new().when(vec![absent]).and_then(operations);
-        self.link.ask(|mut client| async move { client.txn(txn).await }).await.map(|_| ())
+        let answer = self.link.ask(|mut client| async move { client.txn(txn).await }).await?;
+        Ok(answer.header().map(|header| header.revision()))
     }
 }
 

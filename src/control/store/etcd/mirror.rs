@@ -11,13 +11,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::layout::{self, Layout, Place};
+use super::{
+    by_hand::{ByHand, Summary},
+    chronicle::Chronicle,
+    layout::{self, Layout, Place},
+};
 use crate::{
     config::{Document, Kind, Object, Origin},
     control::{
         seal::{Keyring, Standing},
         store::{
-            change::{Action, Snapshot, Touched},
+            change::{Action, Snapshot},
             image::Kept,
         },
     },
@@ -63,15 +67,6 @@ pub struct Before {
     pub value: Option<String>,
 }
 
-/// What another hand changed, past the API.
-#[derive(Clone, Debug)]
-pub struct Foreign {
-    pub touched: Vec<Touched>,
-    /// `None` when it happened while nobody looked.
-    pub undo: Option<Vec<Before>>,
-    pub modified: i64,
-}
-
 /// See the module doc.
 pub struct Mirror {
     layout: Layout,
@@ -81,7 +76,7 @@ pub struct Mirror {
     head: Head,
     /// Revision of etcd up to which this is complete; 0 before the first read.
     at: i64,
-    foreign: Option<Foreign>,
+    by_hand: ByHand,
     /// Objects from disk, in force until the first read; afterwards only their identities count.
     kept: Vec<Kept>,
 }
@@ -91,7 +86,7 @@ impl Mirror {
     pub fn new(layout: Layout, ring: Keyring, revision: u64, kept: Vec<Kept>) -> Self {
         let head = Head { revision, modified: 0 };
         let (items, strangers) = (BTreeMap::new(), BTreeMap::new());
-        Self { layout, ring, items, strangers, head, at: 0, foreign: None, kept }
+        Self { layout, ring, items, strangers, head, at: 0, by_hand: ByHand::default(), kept }
     }
 
     pub fn at(&self) -> i64 {
@@ -102,8 +97,9 @@ impl Mirror {
         self.head
     }
 
-    pub fn foreign(&self) -> Option<&Foreign> {
-        self.foreign.as_ref()
+    /// What another hand changed, and no entry of the history tells of yet.
+    pub fn by_hand(&self) -> Option<Summary> {
+        self.by_hand.summary()
     }
 
     /// Takes a whole read at revision `at`. `sure` ones count even if they go back in time: etcd was restored then.
@@ -112,6 +108,11 @@ impl Mirror {
             return;
         }
         let keys: BTreeSet<Vec<u8>> = seen.iter().map(|seen| seen.key.clone()).collect();
+        // Between two looks at one head nobody but another hand changed anything.
+        let same_head = self.at > 0 && head == self.head;
+        if same_head {
+            self.note_differences(&seen, &keys, at);
+        }
         let layout = &self.layout;
         self.items.retain(|(kind, name), _| keys.contains(layout.object(*kind, name).as_bytes()));
         self.strangers.clear();
@@ -120,58 +121,69 @@ impl Mirror {
         }
         self.head = head;
         self.at = at;
-        let younger: Vec<(&Key, &Item)> = self.items.iter().filter(|(_, item)| item.modified > head.modified).collect();
-        self.foreign = younger.iter().map(|(_, item)| item.modified).max().map(|modified| Foreign {
-            touched: younger.iter().map(|(key, _)| touched(key, Action::Changed)).collect(),
-            undo: None,
-            modified,
-        });
+        if !same_head {
+            self.by_hand.clear();
+            for (key, item) in self.items.iter().filter(|(_, item)| item.modified > head.modified) {
+                self.by_hand.note(key, Action::Changed, item.modified, None);
+            }
+        }
+    }
+
+    fn note_differences(&mut self, seen: &[Seen], keys: &BTreeSet<Vec<u8>>, at: i64) {
+        let layout = &self.layout;
+        let gone = self.items.keys().map(|(kind, name)| layout.object(*kind, name).into_bytes());
+        let gone = gone.filter(|key| !keys.contains(key));
+        let gone: Vec<Seen> = gone.map(|key| Seen { key, value: None, created: 0, modified: at }).collect();
+        let other = |seen: &&Seen| match layout.place(&seen.key) {
+            Place::Object(kind, name) => {
+                self.items.get(&(kind, name)).is_none_or(|item| item.modified != seen.modified)
+            }
+            Place::Stranger(_) | Place::History(_) => false,
+        };
+        let changed: Vec<Seen> = seen.iter().filter(other).cloned().collect();
+        gone.iter().chain(&changed).for_each(|seen| self.note_by_hand(seen));
     }
 
     /// Takes the events of one or several whole revisions.
     pub fn fold_events(&mut self, events: Vec<Seen>) {
-        let fresh: Vec<Seen> = events.into_iter().filter(|event| event.modified > self.at).collect();
-        let Some(newest) = fresh.iter().map(|event| event.modified).max() else { return };
-        let mut ours = Vec::new();
-        for event in &fresh {
-            if let (Place::History(revision), Some(_)) = (self.layout.place(&event.key), &event.value) {
-                ours.push(event.modified);
-                self.head = Head { revision, modified: event.modified };
-            }
+        let mut fresh: Vec<Seen> = events.into_iter().filter(|event| event.modified > self.at).collect();
+        fresh.sort_by_key(|event| event.modified);
+        for revision in fresh.chunk_by(|a, b| a.modified == b.modified) {
+            self.fold_revision(revision);
         }
-        for event in fresh {
-            if !ours.contains(&event.modified) {
-                self.note_foreign(&event);
-            }
-            self.take(event);
-        }
-        let head = self.head.modified;
-        self.foreign.take_if(|foreign| foreign.modified < head);
-        self.at = newest;
     }
 
-    fn note_foreign(&mut self, event: &Seen) {
+    /// Takes one revision of etcd: a change through the API brings its entry of the history with it.
+    fn fold_revision(&mut self, events: &[Seen]) {
+        let entry = events.iter().find_map(|event| match (self.layout.place(&event.key), &event.value) {
+            (Place::History(revision), Some(value)) => Some((revision, event.modified, value)),
+            _ => None,
+        });
+        match entry {
+            Some((revision, modified, value)) => {
+                self.head = Head { revision, modified };
+                if let Some(upto) = Chronicle::decode(value).and_then(|entry| entry.covers) {
+                    self.by_hand.covered(upto);
+                }
+            }
+            None => events.iter().for_each(|event| self.note_by_hand(event)),
+        }
+        for event in events {
+            self.at = event.modified;
+            self.take(event.clone());
+        }
+    }
+
+    fn note_by_hand(&mut self, event: &Seen) {
         let Place::Object(kind, name) = self.layout.place(&event.key) else { return };
         let key = (kind, name);
-        let before = self.items.get(&key);
-        let action = match (before, &event.value) {
+        let action = match (self.items.get(&key), &event.value) {
             (_, None) => Action::Deleted,
             (None, Some(_)) => Action::Created,
             (Some(_), Some(_)) => Action::Changed,
         };
-        let undo = self.before(&key);
-        let foreign = self.foreign.get_or_insert_with(|| Foreign {
-            touched: Vec::new(),
-            undo: Some(Vec::new()),
-            modified: event.modified,
-        });
-        foreign.modified = event.modified;
-        if foreign.touched.iter().all(|touched| touched.kind != key.0.singular() || touched.name != key.1) {
-            foreign.touched.push(touched(&key, action));
-            if let Some(all) = &mut foreign.undo {
-                all.push(undo);
-            }
-        }
+        let before = self.before(&key);
+        self.by_hand.note(&key, action, event.modified, Some(before));
     }
 
     fn take(&mut self, seen: Seen) {
@@ -298,12 +310,11 @@ impl Mirror {
     }
 }
 
-fn touched(key: &Key, action: Action) -> Touched {
-    Touched { kind: key.0.singular().to_owned(), name: key.1.clone(), action }
-}
-
 impl fmt::Debug for Mirror {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mirror({} objects, head {:?}, at {})", self.items.len(), self.head, self.at)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! Without etcd the node runs on with what it knows, and starts with what it last had in force (`keep`).
 
 mod beat;
+mod by_hand;
 mod chronicle;
 mod follow;
 mod keep;
@@ -135,6 +136,7 @@ impl Etcd {
 
     /// See `Store::apply`.
     pub async fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Fault> {
+        self.tell_of_other_hands().await?;
         let (txn, next, nonce) = self.transaction(change)?;
         let started = Instant::now();
         loop {
@@ -162,6 +164,16 @@ impl Etcd {
                 Err(trouble) => return Err(trouble.into_fault().way_out("nothing was changed")),
             }
         }
+    }
+
+    /// Has the history tell of what another hand changed before a change builds on it: undone are both in their order.
+    async fn tell_of_other_hands(&self) -> Result<(), Fault> {
+        for _ in 0..limits::CHANGE_TRIES {
+            let told = self.adopt().await.map_err(|trouble| trouble.into_fault().way_out("nothing was changed"))?;
+            let Some(at) = told else { break };
+            self.catch_up(at).await;
+        }
+        Ok(())
     }
 
     /// The transaction of a change, the revision it makes and the nonce of its entry.

@@ -12,7 +12,7 @@ use super::line::{Line, Name, hash, name};
 use crate::{
     lane::Lane,
     limits::FINGERPRINT_BYTES,
-    model::{Level, ObjectId, ReaderKey},
+    model::{Level, ObjectId, Position, ReaderKey},
     orders::Port,
     ring::Ring,
 };
@@ -30,7 +30,7 @@ pub enum Invariant {
     Hole,
     /// A settled position does not go back.
     Position,
-    /// Lines of one file arrive in order at first.
+    /// Lines of one file and stream arrive in order at first.
     Order,
     /// A resent entry is the same.
     Identity,
@@ -41,6 +41,8 @@ pub enum Invariant {
     /// The counts are those of the world outside.
     Ledger,
     Memory,
+    /// A dead target changes nothing for another.
+    Isolation,
     Liveness,
 }
 
@@ -60,6 +62,8 @@ pub fn demand(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) 
 pub struct Entry {
     /// Labels, tenant and structured metadata, rendered; without the label that plans change.
     pub labels: String,
+    /// What the peer keeps order in: all labels. Empty for one that keeps it in all it gets.
+    pub stream: String,
     pub time: i64,
     pub line: String,
 }
@@ -90,11 +94,16 @@ pub struct File {
     pub lines: Vec<u32>,
     /// What stands in it is not what was written line by line: truncated, torn.
     pub disturbed: bool,
-    /// It was emptied at this size.
+    /// It was emptied at this size, or ended there before the power went.
     pub risky_below: u64,
-    /// First line of each level that has not arrived, and first of all that no position has passed.
-    next: [[usize; TARGETS]; Level::COUNT],
+    /// It has no name any more.
+    pub unlinked: bool,
+    /// It ends within a line whose writer is gone.
+    pub is_fused: bool,
+    /// First line that has not arrived, of those that positions have passed.
     passed: [usize; TARGETS],
+    /// The newest line of each stream that arrived at each target; lines of different levels are different streams.
+    newest: HashMap<(usize, Level, String), u32>,
     /// Settled positions that a restart must know, and those that a power loss must leave.
     floor: [u64; TARGETS],
     durable: [u64; TARGETS],
@@ -106,6 +115,8 @@ pub struct Judge {
     pub lines: Vec<Line>,
     pub marks: Vec<Marks>,
     pub files: Vec<File>,
+    /// The file that is a journal: seqnums are its offsets.
+    pub journal: Option<usize>,
     /// By (inode, generation).
     pub known: HashMap<(u64, u64), usize>,
     /// Target indexes by object.
@@ -118,10 +129,17 @@ pub struct Judge {
     pub first_arrivals: [u64; TARGETS],
     /// Batches up to this number may be out of order: one before them was given back.
     pub disordered: [u64; TARGETS],
+    /// First arrivals at this target are noted, with their time.
+    pub watched: Option<usize>,
+    pub arrivals: Vec<(u32, Duration)>,
+    pub now: Duration,
+    is_deaf: bool,
     /// Targets that take equal entries for one.
     pub distinct: u8,
     /// Read times were lost: the power went, or the disk was full for longer than lines can wait.
     marks_lost: bool,
+    /// Lines were torn: of a number there may be the first digits.
+    pub fragments: bool,
     /// The generation that will hold what was settled at some turn.
     syncing: Option<u64>,
 }
@@ -138,6 +156,9 @@ impl Judge {
 
     /// A peer stored an entry of batch `batch`.
     pub fn stored(&mut self, target: usize, batch: u64, entry: &Entry) {
+        if self.is_deaf {
+            return;
+        }
         self.entries_arrived[target] += 1;
         match name(&entry.line) {
             Name::Line(id) if self.is_whole(id, &entry.line) => self.line_stored(target, batch, id, entry),
@@ -154,7 +175,9 @@ impl Judge {
     fn is_whole(&self, id: u32, text: &str) -> bool {
         let Some(line) = self.lines.get(id as usize) else { broken(Invariant::Identity, text) };
         let whole = line.hash == hash(text);
-        demand(whole || self.files[line.file].disturbed, Invariant::Identity, || format!("line {id} is {text:?}"));
+        demand(whole || self.fragments || self.files[line.file].disturbed, Invariant::Identity, || {
+            format!("line {id} is {text:?}")
+        });
         whole
     }
 
@@ -163,53 +186,46 @@ impl Judge {
         let marks = &mut self.marks[id as usize];
         let file = &self.files[line.file];
         demand(marks.forbidden & bit == 0, Invariant::Filter, || format!("line {id} {line:?} at target {target}"));
-        if marks.arrived & bit != 0 {
-            let first = &self.entries[&(target, id)];
+        if let Some(first) = self.entries.get(&(target, id)) {
             let is_untimed = self.marks_lost && line.level == Level::Unknown;
             let same = first.0 == entry.labels && (first.1 == entry.time || is_untimed);
             demand(same || file.disturbed, Invariant::Identity, || format!("{first:?}, then {entry:?}"));
             let floor = file.floor[target];
             demand(file.disturbed || line.end > floor, Invariant::Window, || {
-                format!("line {id} of file {} arrived again at target {target}, settled up to {floor}", line.file)
+                format!("line {id} arrived again at target {target}, settled up to {floor}: {line:?}")
             });
             return;
         }
+        let excused = marks.may_be_missing() & bit != 0;
         marks.arrived |= bit;
         self.first_arrivals[target] += 1;
         self.entries.insert((target, id), (entry.labels.clone(), entry.time));
-        if batch > self.disordered[target] && !file.disturbed {
-            // Lines of different levels are different streams.
-            let (file, level) = (line.file, line.level);
-            let next = self.next_missing(file, target, Some(level), |file| &mut file.next[level as usize]);
-            demand(next.is_none_or(|next| next > id), Invariant::Order, || {
-                format!("line {id} came to target {target} before line {}", next.unwrap_or_default())
-            });
+        self.arrivals.extend((self.watched == Some(target)).then_some((id, self.now)));
+        if file.disturbed {
+            return;
+        }
+        let stream = (target, line.level, entry.stream.clone());
+        let newest = self.files[line.file].newest.entry(stream).or_default();
+        demand(excused || *newest <= id, Invariant::Order, || {
+            format!("line {id} came to target {target} after line {newest} of its stream")
+        });
+        if batch > self.disordered[target] {
+            *newest = id.max(*newest);
         }
     }
 
-    /// The first line of a file (and level) that must arrive and has not.
-    fn next_missing(
-        &mut self,
-        file: usize,
-        target: usize,
-        level: Option<Level>,
-        pointer: impl Fn(&mut File) -> &mut [usize; TARGETS],
-    ) -> Option<u32> {
-        let at = &mut pointer(&mut self.files[file])[target];
-        let mut next = *at;
-        let lines = &self.files[file].lines;
-        while let Some(id) = lines.get(next) {
+    /// The first line of a file that must arrive and has not.
+    fn next_missing(&mut self, file: usize, target: usize) -> Option<u32> {
+        let file = &mut self.files[file];
+        while let Some(id) = file.lines.get(file.passed[target]) {
             let marks = &self.marks[*id as usize];
             let known = (marks.arrived | marks.may_be_missing()) & 1 << target != 0;
-            let line = &self.lines[*id as usize];
-            if !known && line.twin.is_none() && level.is_none_or(|level| line.level == level) {
-                break;
+            if !known && self.lines[*id as usize].twin.is_none() {
+                return Some(*id);
             }
-            next += 1;
+            file.passed[target] += 1;
         }
-        let found = lines.get(next).copied();
-        pointer(&mut self.files[file])[target] = next;
-        found
+        None
     }
 
     /// After each turn: positions, what they passed, and what is kept.
@@ -217,14 +233,21 @@ impl Judge {
         let kept = lane.checkpoint.lets_go(Duration::ZERO);
         self.marks_lost |= !kept && lane.checkpoint.lets_go(lane.now.mono);
         for reader in lane.readers.values() {
-            let ReaderKey::File(identity) = &reader.key else { continue };
-            let Some(file) = self.known.get(&(identity.inode, identity.generation)).copied() else { continue };
+            let file = match &reader.key {
+                ReaderKey::File(identity) => self.known.get(&(identity.inode, identity.generation)).copied(),
+                ReaderKey::Journal { .. } => self.journal,
+            };
+            let Some(file) = file else { continue };
             if self.files[file].disturbed {
                 continue;
             }
             for flow in &reader.flows {
                 let Some(target) = self.targets.get(&flow.target).copied() else { continue };
-                self.flow_turned(file, target, flow.settled().offset(), kept);
+                let settled = match flow.settled() {
+                    Position::Journal(position) => position.seqnum,
+                    position => position.offset(),
+                };
+                self.flow_turned(file, target, settled, kept);
             }
         }
         match self.syncing {
@@ -251,11 +274,12 @@ impl Judge {
         if kept {
             self.files[file].floor[target] = settled;
         }
-        let missing = self.next_missing(file, target, None, |file| &mut file.passed);
+        let missing = self.next_missing(file, target);
         let hole = missing.filter(|id| self.lines[*id as usize].end <= settled);
         demand(hole.is_none(), Invariant::Hole, || {
             let id = hole.unwrap_or_default();
-            format!("settled up to {settled} of file {file} at target {target}, where line {id} never arrived")
+            let line = &self.lines[id as usize];
+            format!("settled up to {settled} of file {file} at target {target}, where {id} never arrived: {line:?}")
         });
     }
 
@@ -275,13 +299,24 @@ impl Judge {
         self.disordered = [0; TARGETS];
     }
 
+    /// What is stored next comes from the link of this target. If its name has a new one already, it is nobody's.
+    pub fn listen_to(&mut self, target: Option<ObjectId>) {
+        self.is_deaf = target.is_some_and(|target| !self.targets.contains_key(&target));
+    }
+
     /// A target was deleted: its positions are forgotten, and what was written is not meant for a new one.
     pub fn target_forgotten(&mut self, target: usize) {
-        self.marks.iter_mut().for_each(|marks| marks.gone |= 1 << target);
+        // A new one may get what the old one had; nothing of it is sent *again*.
+        for marks in &mut self.marks {
+            marks.gone |= 1 << target;
+            marks.arrived &= !(1 << target);
+        }
+        self.entries.retain(|(of, _), _| *of != target);
+        self.twins.retain(|(of, _), _| *of != target);
         for file in &mut self.files {
             (file.floor[target], file.durable[target], file.syncing[target]) = (0, 0, 0);
             file.passed[target] = 0;
-            file.next.iter_mut().for_each(|next| next[target] = 0);
+            file.newest.retain(|(of, ..), _| *of != target);
         }
     }
 
@@ -302,8 +337,9 @@ impl Judge {
             };
             let missing: Vec<usize> = (0..self.lines.len()).filter(missing).collect();
             demand(missing.is_empty(), Invariant::NoLoss, || {
-                let first = missing.first().map(|id| &self.lines[*id]);
-                format!("target {target} never got {} lines, the first of them {first:?}", missing.len())
+                let (first, last) = (missing.first(), missing.last());
+                let ends = first.zip(last).map(|(first, last)| (&self.lines[*first], &self.lines[*last]));
+                format!("target {target} never got {} lines, the first and the last: {ends:?}", missing.len())
             });
             self.check_twins(target);
         }

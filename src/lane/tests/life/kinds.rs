@@ -48,6 +48,9 @@ pub enum Trouble {
     RotationDeleted,
     DirectoryLost,
     ReadsFailing,
+    // The journal.
+    JournalRotated,
+    JournalVacuumed,
     // The plan.
     LevelChanged,
     LabelsChanged,
@@ -87,6 +90,10 @@ impl Default for Table {
 }
 
 impl Table {
+    pub fn telling(tells: bool) -> Self {
+        Self { tells, ..Self::default() }
+    }
+
     pub fn note(&mut self, trouble: Trouble) {
         let at = trouble as usize;
         if self.names[at].is_empty() {

@@ -16,7 +16,8 @@ pub struct Line {
     /// The file it was written to, over all its names.
     pub file: usize,
     pub level: Level,
-    /// Offset of its end in that file.
+    /// Offsets of its beginning and end in that file.
+    pub start: u64,
     pub end: u64,
     /// The group of equal lines it belongs to.
     pub twin: Option<u32>,

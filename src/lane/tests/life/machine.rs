@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     dice::Dice,
+    journal::{self, Journal},
     judge::{Invariant, TARGETS, demand},
     kinds::Trouble,
     peer::{Manners, Net, NetPort},
@@ -19,8 +20,8 @@ use crate::{
     model::{Level, ObjectId},
     orders::LaneOrder,
     plan::{
-        FileInput, Format, Framing, Input, LokiLimits, LokiPlan, MetadataField, Output, Plan, Protocol, Route,
-        SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld,
+        FileInput, Format, Framing, Input, JournalInput, LokiLimits, LokiPlan, MetadataField, Output, Plan, Protocol,
+        Route, SourcePlan, StartAt, SyslogPlan, TargetKind, TargetPlan, TooOld,
         source::{PathGlob, Tenant},
     },
     ring::{
@@ -57,20 +58,27 @@ pub struct Life {
     pub inexact_targets: u8,
     pub next_twin: u32,
     pub has_long_lines: bool,
+    /// Bytes every line has beyond what it says.
+    pub least_pad: usize,
+    /// A power loss takes what of the logs was not written back.
+    pub tears_logs: bool,
+    pub journal: Option<Journal>,
+    /// Something outside happens then.
+    pub wakes_at: Option<Duration>,
     /// Most `queueBytes` a target ever had.
     pub queue_bytes: usize,
     pub turns: u64,
 }
 
 impl Life {
-    pub fn new(seed: u64, sources: usize, kinds: &[TargetSort]) -> Self {
+    pub fn new(seed: u64, sources: usize, kinds: &[TargetSort], has_journal: bool) -> Self {
         let disk = SimWorld::new(seed);
         disk.make_directory(STATE);
         disk.make_directory(SPOOL);
         let mut plan = Plan::empty("c1", "n1");
         for number in 0..sources {
             disk.make_directory(directory(number));
-            plan.sources.push(Arc::new(source_plan(number)));
+            plan.sources.push(Arc::new(source_plan(number, has_journal && number == journal::SOURCE)));
         }
         let net = Rc::new(RefCell::new(Net::default()));
         net.borrow_mut().dice = Dice::new(seed ^ 0x5eed);
@@ -96,9 +104,16 @@ impl Life {
             inexact_targets: 0,
             next_twin: 0,
             has_long_lines: false,
+            least_pad: 0,
+            tears_logs: false,
+            wakes_at: None,
+            journal: None,
             queue_bytes: limits::QUEUE_BYTES_MIN,
             turns: 0,
         };
+        if has_journal {
+            life.make_journal();
+        }
         life.start();
         life
     }
@@ -158,6 +173,9 @@ impl Life {
 
     /// What every end of a process takes with it.
     pub fn gone(&mut self) {
+        // A ledger that was closed while the checkpoint could not be written may be known once, twice or not at all.
+        let is_behind = self.lane.as_ref().is_some_and(|lane| lane.checkpoint.trouble().is_some());
+        self.inexact_sources |= if is_behind { u8::MAX } else { 0 };
         self.lane = None;
         self.handle = None;
         let net = &mut *self.net.borrow_mut();
@@ -169,29 +187,11 @@ impl Life {
         }
     }
 
-    /// The machine goes off. The logs themselves were synced: what of them is torn is nobody's to deliver.
-    pub fn lose_power(&mut self) {
-        for chain in 0..self.chains.len() {
-            self.flush(chain);
-        }
-        self.disk.sync_tree("/var/log");
-        self.net.borrow().table.tell(|| {
-            let slots = self.lane.iter().flat_map(|lane| lane.checkpoint.slots());
-            format!("before the power loss\n{}", slots.map(|slot| format!("{slot:?}\n")).collect::<String>())
-        });
-        self.disk.power_loss();
-        self.note(Trouble::PowerLost);
-        self.gone();
-        self.net.borrow_mut().judge.power_lost();
-        // What was counted in the last second is counted anew, and a ledger that was closed in it may be either.
-        self.inexact_sources = u8::MAX;
-    }
-
     pub fn turn(&mut self) {
         self.turns += 1;
         self.net.borrow_mut().step(self.disk.now().mono);
         let Some(lane) = &mut self.lane else { return self.pass(Duration::from_millis(50)) };
-        let due = self.net.borrow().next_due();
+        let due = self.net.borrow().next_due().into_iter().chain(self.wakes_at).min();
         self.disk.alarm(due);
         lane.turn().expect("the ring works");
         let net = &mut *self.net.borrow_mut();
@@ -269,7 +269,7 @@ fn id(name: &str) -> ObjectId {
     ObjectId(xxh3_64(name.as_bytes()))
 }
 
-fn source_plan(number: usize) -> SourcePlan {
+fn source_plan(number: usize, is_journal: bool) -> SourcePlan {
     let (name, base) = (format!("s{number}"), directory(number));
     let pattern = format!("{base}/*.log");
     let glob = PathGlob {
@@ -282,7 +282,12 @@ fn source_plan(number: usize) -> SourcePlan {
         id: id(&name),
         name,
         enabled: true,
-        input: Input::File(FileInput { paths: vec![glob], exclude: GlobSet::empty() }),
+        input: if is_journal {
+            let directories = vec![PathBuf::from(journal::DIRECTORY)];
+            Input::Journal(JournalInput { directories, identifier: None, unit: None, matches: Vec::new() })
+        } else {
+            Input::File(FileInput { paths: vec![glob], exclude: GlobSet::empty() })
+        },
         format: FORMATS[number],
         min_level: Level::Trace,
         start_at: StartAt::Beginning,

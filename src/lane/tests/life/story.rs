@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{
+    isolation,
     judge::{Invariant, TARGETS, demand},
     kinds::{Table, Trouble},
     machine::{Life, TARGET_NAMES, TargetSort, directory, target_plan},
     peer::Manners,
+    rare::Focus,
     rules::SOURCES,
     writer::Chain,
 };
@@ -16,13 +18,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// What may happen in this life. Not everything in each: what excuses a loss would hide others.
 #[derive(Debug)]
-struct Character {
-    crashes: bool,
-    power: bool,
-    truncates: bool,
-    deletes: bool,
-    plans: bool,
-    deletes_targets: bool,
+pub struct Character {
+    pub focus: Option<Focus>,
+    pub crashes: bool,
+    pub power: bool,
+    pub truncates: bool,
+    pub deletes: bool,
+    pub plans: bool,
+    pub deletes_targets: bool,
     disk_fills: bool,
     bursts: u64,
     events: u64,
@@ -30,13 +33,25 @@ struct Character {
 
 /// One life, and what took effect in it.
 pub fn live(seed: u64, tells: bool) -> Table {
+    if isolation::compares(seed) {
+        let (calm, dead) = isolation::compare(seed);
+        let table = Table::telling(tells);
+        table.tell(|| format!("the lag's median and p99 are {calm:?}, and {dead:?} while the other target is dead"));
+        return table;
+    }
     let mut life = begin(seed);
     life.net.borrow_mut().table.tells = tells;
-    let character = character(&mut life);
+    let character = character(&mut life, Focus::of(seed));
     life.tell(|life| format!("{character:?}, {} logs, targets {:?}", life.chains.len(), life.plan.targets.len()));
     set_out(&mut life);
+    if let Some(focus) = character.focus {
+        focus.set_out(&mut life);
+    }
     for _ in 0..character.events {
-        event(&mut life, &character);
+        match character.focus {
+            Some(focus) if life.dice.one_in(2) => focus.event(&mut life),
+            _ => event(&mut life, &character),
+        }
         if life.lane.is_none() && life.dice.one_in(2) {
             life.tell(|_| "started".to_owned());
             life.start();
@@ -53,10 +68,13 @@ pub fn live(seed: u64, tells: bool) -> Table {
 fn begin(seed: u64) -> Life {
     let mut dice = super::dice::Dice::new(seed ^ 0xbe61);
     let sources = 1 + dice.below(SOURCES as u64) as usize;
+    // One of them has a tenant.
+    let has_journal = Focus::of(seed) == Some(Focus::Journal);
+    let sources = if has_journal || Focus::of(seed) == Some(Focus::Refusals) { SOURCES } else { sources };
     let sorts = [TargetSort::Loki, dice.one_of(&[TargetSort::Loki, TargetSort::Syslog]), TargetSort::Syslog];
     let targets = 1 + dice.below(TARGETS as u64) as usize;
-    let mut life = Life::new(seed, sources, &sorts[..targets]);
-    for source in 0..sources {
+    let mut life = Life::new(seed, sources, &sorts[..targets], has_journal);
+    for source in usize::from(has_journal)..sources {
         for number in 0..1 + life.dice.below(2) {
             life.chains.push(Chain::new(source, format!("{}/log{number}.log", directory(source))));
         }
@@ -65,10 +83,11 @@ fn begin(seed: u64) -> Life {
     life
 }
 
-fn character(life: &mut Life) -> Character {
+fn character(life: &mut Life, focus: Option<Focus>) -> Character {
     let dice = &mut life.dice;
     let destructive = dice.one_in(3);
-    Character {
+    let mut character = Character {
+        focus,
         crashes: !dice.one_in(5),
         power: dice.one_in(3),
         truncates: destructive && dice.one_in(2),
@@ -78,7 +97,11 @@ fn character(life: &mut Life) -> Character {
         disk_fills: dice.one_in(4),
         bursts: dice.one_of(&[20, 100, 400]),
         events: 40 + dice.below(100),
+    };
+    if let Some(focus) = focus {
+        focus.shape(life, &mut character);
     }
+    character
 }
 
 /// A file that was never seen is nobody's: the story begins when the first ones are known. Then come the faults.
@@ -87,6 +110,7 @@ fn set_out(life: &mut Life) {
         life.write(chain, 3);
         life.flush(chain);
     }
+    life.log_to_journal(3);
     life.until(MINUTE, |life| {
         let net = life.net.borrow();
         let all = net.judge.lines.iter().filter(|line| line.twin.is_none()).count() as u64;
@@ -110,7 +134,7 @@ fn set_out(life: &mut Life) {
     life.disk.set_faults(life.faults);
     for target in 0..life.plan.targets.len() {
         let faults = life.dice.one_of(&[0, 0, 50, 150, 400]);
-        life.set_manners(target, Manners { faults, is_dead: false });
+        life.set_manners(target, Manners { faults, ..Manners::default() });
     }
 }
 
@@ -158,7 +182,7 @@ fn event(life: &mut Life, character: &Character) {
     }
 }
 
-fn delete(life: &mut Life, chain: usize) {
+pub fn delete(life: &mut Life, chain: usize) {
     match life.dice.below(5) {
         0 => {
             let source = life.chains[chain].source;
@@ -170,7 +194,7 @@ fn delete(life: &mut Life, chain: usize) {
 }
 
 /// An orderly end and a new beginning.
-fn restart(life: &mut Life) {
+pub fn restart(life: &mut Life) {
     if life.lane.is_none() {
         return;
     }
@@ -254,7 +278,8 @@ impl Life {
             live.extend(self.disk.meta(&chain.path).map(|meta| (meta.inode, meta.generation)));
         }
         let judge = &mut self.net.borrow_mut().judge;
-        let live: Vec<usize> = live.iter().filter_map(|key| judge.known.get(key).copied()).collect();
+        let files = live.iter().filter_map(|key| judge.known.get(key).copied());
+        let live: Vec<usize> = files.chain(judge.journal).collect();
         for file in (0..judge.files.len()).filter(|file| !live.contains(file)) {
             let Some(first) = judge.files[file].lines.first() else { continue };
             let source = &self.plan.sources[judge.lines[*first as usize].source];
@@ -269,7 +294,7 @@ impl Life {
     }
 
     /// Deletes a target, or makes one anew under the old name: another one, that starts now.
-    fn delete_or_make(&mut self, at: usize) {
+    pub fn delete_or_make(&mut self, at: usize) {
         self.inexact_targets |= 1 << at;
         let name = TARGET_NAMES[at];
         if let Some(found) = self.plan.targets.iter().position(|target| target.name == name) {
@@ -299,7 +324,7 @@ impl Life {
 }
 
 /// Faults end, everything is enabled, and all must come to rest.
-fn end(life: &mut Life) {
+pub fn end(life: &mut Life) {
     for chain in 0..life.chains.len() {
         life.flush(chain);
     }
@@ -336,7 +361,7 @@ fn end(life: &mut Life) {
 }
 
 /// Everything arrived, everything was counted, nothing leaked.
-fn reckon(life: &Life) {
+pub fn reckon(life: &Life) {
     life.tell(|life| {
         let lane = life.lane.as_ref();
         let flow =
@@ -395,5 +420,9 @@ fn check_leaks(life: &Life) {
     hold(lane.awaiting.len() == lane.passes() + jobs, "reads are awaited");
     hold(lane.targets.in_flight() == 0, "batches are in flight");
     let open = life.disk.open_files();
-    hold(open <= lane.readers.len() + 1, &format!("{open} files are open for {} readers", lane.readers.len()));
+    let journals = life.journal.as_ref().map_or(0, |journal| journal.files_there());
+    hold(
+        open <= lane.readers.len() + journals + 1,
+        &format!("{open} files are open for {} readers", lane.readers.len()),
+    );
 }

@@ -22,6 +22,10 @@ impl Chain {
     pub fn new(source: usize, path: String) -> Self {
         Self { source, path, rotations: 0, partial: Vec::new() }
     }
+
+    pub fn forget_partial(&mut self) {
+        self.partial.clear();
+    }
 }
 
 pub const EVERY_TARGET: u8 = (1 << TARGETS) - 1;
@@ -71,7 +75,7 @@ impl Life {
     fn pad(&mut self) -> usize {
         match self.dice.below(40) {
             0 if self.has_long_lines => 2_000 + self.dice.below(30_000) as usize,
-            _ => self.dice.below(60) as usize,
+            _ => self.least_pad + self.dice.below(60) as usize,
         }
     }
 
@@ -89,10 +93,11 @@ impl Life {
             self.rules.mark(source, target, level, &mut marks);
         }
         // Emptied and grown again before anybody looked: what stands where something was read already is missed.
-        if at < net.judge.files[file].risky_below {
+        let known = &mut net.judge.files[file];
+        if at < known.risky_below || std::mem::take(&mut known.is_fused) {
             marks.gone = EVERY_TARGET;
         }
-        net.judge.written(Line { source, file, level, end, twin, hash: line::hash(&text) }, marks);
+        net.judge.written(Line { source, file, level, start: at, end, twin, hash: line::hash(&text) }, marks);
         self.chains[chain].partial.extend_from_slice(text.as_bytes());
         end
     }
@@ -129,6 +134,17 @@ impl Life {
             self.note(Trouble::LateWrite);
         }
         self.gone_for_parked();
+    }
+
+    /// Rotates a file whose last line never gets its line feed: its writer is gone.
+    pub fn rotate_unfinished(&mut self, chain: usize) {
+        self.write(chain, 3);
+        self.flush(chain);
+        let path = self.chains[chain].path.clone();
+        if let Some(meta) = self.disk.meta(&path) {
+            let _ = self.disk.truncate(&path, meta.size.saturating_sub(1));
+        }
+        self.rotate(chain);
     }
 
     /// Copies the live file away and empties it under its writer. What is read of it before the reader has noticed is
@@ -217,6 +233,7 @@ impl Life {
 
     /// A file has no name any more: whoever does not have it open has lost it.
     fn unlinked(&mut self, file: usize) {
+        self.net.borrow_mut().judge.files[file].unlinked = true;
         let is_open = self.lane.as_ref().is_some_and(|lane| {
             let net = self.net.borrow();
             lane.readers.values().any(|reader| match &reader.key {

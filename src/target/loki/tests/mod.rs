@@ -85,6 +85,7 @@ fn batch(lines: &[Line]) -> Batch {
         wire: Wire::Loki,
         raw_bytes: request.len(),
         entries: lines.len() as u32,
+        newest: None,
         tenant: None,
         parts: parts.map(part).to_vec(),
         streams,

@@ -249,11 +249,12 @@ fn fate(batch: &Batch, room: &mut Room<'_>) -> Fate {
         Trouble::Blocked260,
         Trouble::TenantRefused,
     ];
-    let way = room.dice.one_of(&ways);
+    let seldom = [Trouble::TenantRefused, Trouble::SomeLines400, Trouble::TooLarge413, Trouble::Oversize500];
+    let way = room.dice.one_of(if room.manners.refuses { &seldom } else { &ways });
     let fits = match way {
         Trouble::TenantRefused => batch.tenant.is_some(),
         // For good: seldom, or little would arrive at all.
-        Trouble::TooLarge413 | Trouble::SomeLines400 => room.dice.one_in(3),
+        Trouble::TooLarge413 | Trouble::SomeLines400 => room.manners.refuses || room.dice.one_in(3),
         _ => true,
     };
     if fits && room.would_strike() { Fate::Meets(way) } else { Fate::Stored }
@@ -413,7 +414,8 @@ fn decode(batch: &Batch, body: &[u8]) -> Vec<Stream> {
                 labels.push_str(&format!(" {}={}", pair.name, pair.value));
             }
             let time = entry.timestamp.clone().unwrap_or_default();
-            Entry { labels, time: time.seconds * 1_000_000_000 + i64::from(time.nanos), line: entry.line.clone() }
+            let (stream, line) = (format!("{tenant} {}", stream.labels), entry.line.clone());
+            Entry { labels, stream, time: time.seconds * 1_000_000_000 + i64::from(time.nanos), line }
         });
         Stream { entries: entries.collect(), text: stream.labels.clone() }
     });

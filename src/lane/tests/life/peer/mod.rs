@@ -33,6 +33,8 @@ pub struct Manners {
     pub faults: u64,
     /// It takes nothing at all.
     pub is_dead: bool,
+    /// Its faults are those that others show seldom: it takes some, not this tenant, not so much.
+    pub refuses: bool,
 }
 
 /// All that lies behind the port of a lane.
@@ -124,11 +126,12 @@ impl Net {
 
     /// Everything that is due by `now`.
     pub fn step(&mut self, now: Duration) {
-        (self.now, self.table.now) = (now, now);
+        (self.now, self.table.now, self.judge.now) = (now, now, now);
         while let Some((_, plan)) = self.plans.pop_front_if(|(at, _)| *at <= now) {
             self.reconcile(&plan);
         }
         for (id, link) in &mut self.links {
+            self.judge.listen_to(Some(*id));
             let mut room = room(&mut self.judge, &mut self.table, &mut self.dice, now, &self.manners, link.target);
             let verdicts = &mut self.verdicts;
             let mut settle = |batch: u64, outcome| verdicts.push_back(Verdict { batch, target: *id, outcome });
@@ -137,6 +140,7 @@ impl Net {
                 Peer::Syslog(syslog) => syslog.step(&mut link.queue, &mut room, &mut settle),
             }
         }
+        self.judge.listen_to(None);
     }
 
     /// When something happens next; at once if a verdict waits.
@@ -157,6 +161,7 @@ impl Net {
             (self.links.keys().copied()).filter(|id| !plan.target(*id).is_some_and(|target| target.enabled)).collect();
         for id in gone {
             let Some(mut link) = self.links.remove(&id) else { continue };
+            self.judge.listen_to(Some(id));
             let mut room = room(&mut self.judge, &mut self.table, &mut self.dice, self.now, &self.manners, link.target);
             let held = match &mut link.peer {
                 Peer::Loki(loki) => loki.cut(&mut room),
@@ -166,6 +171,7 @@ impl Net {
                 self.give_back(id, batch.id);
             }
         }
+        self.judge.listen_to(None);
         for target in plan.targets.iter().filter(|target| target.enabled) {
             let Some(index) = self.judge.targets.get(&target.id).copied() else { continue };
             let seed = self.dice.below(u64::MAX);

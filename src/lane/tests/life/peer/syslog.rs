@@ -193,7 +193,8 @@ fn decode(batch: &Batch) -> Vec<Entry> {
         let (priority, time) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (head, line) = words.next().and_then(|body| body.split_once("] ")).expect("structured data");
         let time = time.parse::<jiff::Timestamp>().expect("a time").as_nanosecond() as i64;
-        entries.push(Entry { labels: format!("{priority} {head}"), time, line: line.to_owned() });
+        let (labels, stream) = (format!("{priority} {head}"), String::new());
+        entries.push(Entry { labels, stream, time, line: line.to_owned() });
     }
     entries
 }

@@ -1,6 +1,7 @@
-//! A wire between a node and a receiver that can be cut in all the ways wires are.
+//! A wire to a receiver that can be cut in all the ways wires are, for everybody or for one of those who talk.
 
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -20,29 +21,43 @@ pub struct Proxy {
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
     /// Both ends of each session.
     sessions: Mutex<Vec<(TcpStream, TcpStream)>>,
     /// Nothing is carried, and nobody is told.
     swallows: AtomicBool,
+    /// As that, for the sessions of these.
+    cut_off: Mutex<BTreeSet<u32>>,
+    /// Who began a session, by its port.
+    who: Box<dyn Fn(u16) -> u32 + Send + Sync>,
 }
 
 impl Proxy {
     pub fn start(receiver: SocketAddr) -> Self {
+        Self::knowing(receiver, |_| 0)
+    }
+
+    /// With something that tells by its port who begins a session.
+    pub fn knowing(receiver: SocketAddr, who: impl Fn(u16) -> u32 + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("an address");
-        let state = Arc::<State>::default();
+        let state = Arc::new(State {
+            sessions: Mutex::default(),
+            swallows: AtomicBool::new(false),
+            cut_off: Mutex::default(),
+            who: Box::new(who),
+        });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for near in listener.incoming() {
                 let (Ok(near), Ok(far)) = (near, TcpStream::connect(receiver)) else { continue };
+                let who = near.peer_addr().map_or(0, |peer| (shared.who)(peer.port()));
                 let clone = |stream: &TcpStream| stream.try_clone().expect("a descriptor");
                 shared.sessions.lock().expect("no panic").push((clone(&near), clone(&far)));
                 let (forth, back) = ((clone(&near), clone(&far)), (far, near));
                 for (from, to) in [forth, back] {
                     let state = Arc::clone(&shared);
-                    thread::spawn(move || carry(from, to, &state));
+                    thread::spawn(move || carry(from, to, &state, who));
                 }
             }
         });
@@ -79,15 +94,26 @@ impl Proxy {
         self.state.swallows.store(swallows, Ordering::Relaxed);
     }
 
+    /// As `swallow`, for what one of those who talk here has begun and begins.
+    pub fn cut_off(&self, who: u32, is_cut: bool) {
+        let mut cut_off = self.state.cut_off.lock().expect("no panic");
+        match is_cut {
+            true => cut_off.insert(who),
+            false => cut_off.remove(&who),
+        };
+    }
+
     fn each(&self, cut: impl Fn(&TcpStream, &TcpStream)) {
         self.state.sessions.lock().expect("no panic").iter().for_each(|(near, far)| cut(near, far));
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, state: &State) {
+fn carry(mut from: TcpStream, mut to: TcpStream, state: &State, who: u32) {
     let mut buffer = vec![0; 64 * 1024];
+    let is_cut =
+        || state.swallows.load(Ordering::Relaxed) || state.cut_off.lock().is_ok_and(|cut_off| cut_off.contains(&who));
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        while state.swallows.load(Ordering::Relaxed) {
+        while is_cut() {
             thread::sleep(LOOK);
         }
         if to.write_all(&buffer[..count]).is_err() {

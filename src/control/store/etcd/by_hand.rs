@@ -1,0 +1,120 @@
+//! What another hand changed in etcd, past the API, until an entry of the history tells of it.
+//!
+//! Any node may write that entry, and changes of this or any other hand may come in between. So each change is kept by
+//! itself, with how its object was before, until an entry says that it covers it.
+
+use super::mirror::{Before, Key};
+use crate::{
+    control::store::change::{Action, Touched},
+    limits::BY_HAND_MAX,
+};
+
+/// One change of one object.
+#[derive(Clone, Debug)]
+struct Change {
+    modified: i64,
+    touched: Touched,
+    /// `None` when it happened while nobody looked.
+    before: Option<Before>,
+}
+
+/// See the module doc.
+#[derive(Clone, Debug, Default)]
+pub struct ByHand {
+    changes: Vec<Change>,
+}
+
+/// All of it, as one entry of the history tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Each object once.
+    pub touched: Vec<Touched>,
+    /// `None` when something happened while nobody looked.
+    pub undo: Option<Vec<Before>>,
+    /// Revision of etcd of the last of it.
+    pub upto: i64,
+}
+
+impl ByHand {
+    /// Notes a change at a revision of etcd; `before` is how the object was, if that is known.
+    pub fn note(&mut self, key: &Key, action: Action, modified: i64, before: Option<Before>) {
+        let touched = touched(key, action);
+        let is_full = self.changes.len() >= BY_HAND_MAX;
+        let known = self.changes.iter_mut().rev().find(|change| change.touched.is_same_object(&touched));
+        match known.filter(|_| is_full) {
+            Some(known) => known.modified = modified,
+            None => self.changes.push(Change { modified, touched, before }),
+        }
+    }
+
+    /// An entry of the history tells of everything up to this revision of etcd.
+    pub fn covered(&mut self, upto: i64) {
+        self.changes.retain(|change| change.modified > upto);
+    }
+
+    pub fn clear(&mut self) {
+        self.changes.clear();
+    }
+
+    /// All there is to tell, if there is any.
+    pub fn summary(&self) -> Option<Summary> {
+        let upto = self.changes.iter().map(|change| change.modified).max()?;
+        // What an object was before the first of its changes is what it must be again.
+        let mut first: Vec<&Change> = Vec::new();
+        for change in &self.changes {
+            if first.iter().all(|known| !known.touched.is_same_object(&change.touched)) {
+                first.push(change);
+            }
+        }
+        Some(Summary {
+            touched: first.iter().map(|change| change.touched.clone()).collect(),
+            undo: first.iter().map(|change| change.before.clone()).collect(),
+            upto,
+        })
+    }
+}
+
+fn touched(key: &Key, action: Action) -> Touched {
+    Touched { kind: key.0.singular().to_owned(), name: key.1.clone(), action }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Kind;
+
+    fn key(name: &str) -> Key {
+        (Kind::Source, name.to_owned())
+    }
+
+    fn was(name: &str, value: Option<&str>) -> Before {
+        Before { kind: "source".to_owned(), name: name.to_owned(), value: value.map(str::to_owned) }
+    }
+
+    #[test]
+    fn an_object_is_told_of_once_and_as_it_was_first() {
+        let mut hand = ByHand::default();
+        assert_eq!(hand.summary(), None);
+        hand.note(&key("a"), Action::Changed, 5, Some(was("a", Some("1"))));
+        hand.note(&key("b"), Action::Created, 6, Some(was("b", None)));
+        hand.note(&key("a"), Action::Changed, 7, Some(was("a", Some("2"))));
+        let all = hand.summary().unwrap();
+        assert_eq!((all.touched.len(), all.upto), (2, 7));
+        assert_eq!(all.undo.unwrap(), [was("a", Some("1")), was("b", None)]);
+        // Told of by somebody who had not seen the last change yet.
+        hand.covered(6);
+        let rest = hand.summary().unwrap();
+        assert_eq!((rest.touched.len(), rest.undo.unwrap()), (1, vec![was("a", Some("2"))]));
+        hand.note(&key("c"), Action::Changed, 9, None);
+        assert_eq!(hand.summary().unwrap().undo, None, "nobody knows how `c` was");
+    }
+
+    #[test]
+    fn a_hand_that_never_rests_costs_bounded_memory() {
+        let mut hand = ByHand::default();
+        for modified in 0..2 * BY_HAND_MAX as i64 {
+            hand.note(&key("a"), Action::Changed, modified, Some(was("a", Some("1"))));
+        }
+        assert_eq!((hand.changes.len(), hand.summary().unwrap().upto), (BY_HAND_MAX, 2 * BY_HAND_MAX as i64 - 1));
+    }
+}
