@@ -11,7 +11,7 @@ use super::{
     batch_set::{BatchSet, Contributor, OpenIndex},
     identity::{Identity, Marks},
     pool::Pool,
-    reader::{Branch, Cursor, Origin, Pass, PassState, Reader, Source, reached},
+    reader::{Branch, Cursor, Origin, Pass, PassState, Reader, Source, has_had},
     stream::Streams,
 };
 use crate::{
@@ -216,7 +216,7 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
                 };
                 *time = Some(stamp.0);
                 let line = Line { record: &piece, decoded: &decoded, time: stamp, filename };
-                full |= share(hands, source, (index, branches), (*id, *pass_id), at, &line);
+                full |= share(hands, source, (index, branches), (*id, *pass_id), &line);
             }
         }
         if let Some(beyond) = ahead {
@@ -316,7 +316,6 @@ fn share<R: Ring>(
     source: &mut Source,
     (index, branches): (usize, &mut Vec<Branch>),
     (reader, pass): (u32, u32),
-    at: &Position,
     line: &Line<'_>,
 ) -> bool {
     let Line { record, decoded, time: (time, mono), .. } = *line;
@@ -327,7 +326,7 @@ fn share<R: Ring>(
     let (mut metadata, mut has_metadata) = (Fields::default(), false);
     for (number, branch) in branches.iter_mut().enumerate().filter(|(_, branch)| branch.source == index) {
         if let Some(from) = &branch.from {
-            if !reached(at, from) {
+            if has_had(from, &record.end) {
                 continue;
             }
             branch.from = None;

@@ -338,6 +338,22 @@ impl Branch {
     }
 }
 
+/// Whether who stands at `from` has had the record that ends at `end`. By the record itself: the one before it may lie
+/// far back where a journal was vacuumed. In doubt it has not.
+pub fn has_had(from: &Position, end: &Position) -> bool {
+    match (from, end) {
+        (Position::File { offset: from }, Position::File { offset: end }) => from >= end,
+        (Position::Journal(from), Position::Journal(end)) if from.seqnum_id == end.seqnum_id => {
+            from.seqnum >= end.seqnum
+        }
+        (Position::Journal(from), Position::Journal(end)) if from.boot_id == end.boot_id => {
+            from.monotonic > end.monotonic
+        }
+        (Position::Journal(from), Position::Journal(end)) => from.realtime > end.realtime,
+        _ => false,
+    }
+}
+
 /// Whether `from` lies at or before `at`, both of one reader. Journals of different seqnum ids are merged by the clock
 /// of the boot, which nobody sets, else by the time; so are their positions told apart.
 pub fn reached(at: &Position, from: &Position) -> bool {
@@ -370,5 +386,17 @@ mod tests {
         assert!(!reached(&at(2, 9, 90, 8 * hour), &before));
         assert!(reached(&at(2, 8, 90, 8 * hour), &before) && !reached(&at(2, 8, 110, 6 * hour), &before));
         assert!(reached(&before, &Position::Journal(JournalPosition::default())), "the beginning is reached by all");
+        assert!(!has_had(&before, &at(2, 9, 110, 6 * hour)) && has_had(&before, &at(2, 9, 90, 8 * hour)));
+    }
+
+    /// Entries 2 to 8 were vacuumed: who stood at 5 lacked the ninth, since the one before it was the first.
+    #[test]
+    fn the_first_entry_behind_a_gap_is_for_all_that_have_not_had_it() {
+        let at = |seqnum| Position::Journal(JournalPosition { seqnum, ..Default::default() });
+        assert!(!has_had(&at(5), &at(9)) && !has_had(&at(1), &at(9)));
+        assert!(has_had(&at(9), &at(9)) && has_had(&at(9), &at(1)));
+        assert!(
+            has_had(&Position::file(10), &Position::file(10)) && !has_had(&Position::file(10), &Position::file(11))
+        );
     }
 }

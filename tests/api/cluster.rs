@@ -36,6 +36,8 @@ fn a_cluster_is_shown_by_each_of_its_nodes() {
     await_that("the change at the other", || second.get(&format!("{TARGETS}/t")).status == 200);
     let (own, other) = (collector(&first, "n1").unwrap(), collector(&first, "n2").unwrap());
     assert_eq!(own["desiredRevision"], other["desiredRevision"]);
+    let tag = |node: &Node| node.get(&format!("{COLLECTORS}/n1")).headers["etag"].clone();
+    assert!(tag(&first).len() == 18 && tag(&first).starts_with('"'), "every object carries one: {}", tag(&first));
     let hint = first.get(&format!("{COLLECTORS}/n3")).refusal().2;
     assert!(hint.starts_with("no collector 'n3'; did you mean 'n"), "{hint}");
 

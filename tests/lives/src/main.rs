@@ -4,9 +4,9 @@
 //!   corelane-lives --seed N                       one life, told as it happens
 //!   corelane-lives [--first N] [--seeds N] [--minutes N | --seconds N] [--threads N] [--failures N] [--every-kind N]
 //! ```
-//! `--every-kind N` fails a run in which some kind of trouble took effect less than N times. `--failures N` goes on until
-//! so many lives have failed. `--isolation N` lives each of N seeds twice, with and without a dead target, and tells what
-//! the other one saw.
+//! `--every-kind N` fails a run in which some kind of trouble took effect less than N times. `--failures N` goes on
+//! until so many lives have failed. `--isolation N` lives each of N seeds twice, with and without a dead target, and
+//! tells what the other one saw.
 //!
 //! The data plane is compiled here from its own sources, optimised and with its assertions, because what a thousand
 //! lives take is what decides how many are lived. A life that breaks an invariant ends the run; its seed is printed as

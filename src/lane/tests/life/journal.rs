@@ -1,8 +1,8 @@
 //! A journal in a life: written, rotated and vacuumed as journald does, into files of the simulated disk.
 //!
 //! As little of the format as a reader needs that asks for nothing in particular: the header, a DATA object for each
-//! field, ENTRY objects and the chain of arrays that lists them. In the judge's books the whole journal is one file, and
-//! a seqnum is what an offset is elsewhere.
+//! field, ENTRY objects and the chain of arrays that lists them. In the judge's books the whole journal is one file,
+//! and a seqnum is what an offset is elsewhere.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ pub const DIRECTORY: &str = "/var/log/journal/0123456789abcdef0123456789abcdef";
 /// The source that is a journal, in a life that has one.
 pub const SOURCE: usize = 0;
 /// Vacuuming leaves so many archived files.
-const ARCHIVES: usize = 2;
+const ARCHIVES: usize = 1;
 /// Items of the first array; the next ones are twice as long.
 const FIRST_ARRAY: u64 = 16;
 const SEQNUM_ID: [u8; 16] = [0x5e; 16];
@@ -146,7 +146,10 @@ impl Life {
             let _ = self.disk.write_at(&live, 16, &[ARCHIVED]);
         }
         let _ = self.disk.rename(&live, &name);
-        journal.archives.push_back((name, journal.seqnum));
+        let (first, last) = (seqnum, journal.seqnum);
+        let inode = self.disk.meta(&name).map(|meta| meta.inode);
+        self.net.borrow().table.tell(|| format!("{name} holds {first} to {last}, inode {inode:?}"));
+        journal.archives.push_back((name, last));
         self.note(Trouble::JournalRotated);
         self.put_journal(false);
     }
@@ -160,6 +163,7 @@ impl Life {
         };
         let file = journal.file;
         let _ = self.disk.remove(&name);
+        self.net.borrow().table.tell(|| format!("{name} is removed"));
         self.note(Trouble::JournalVacuumed);
         let judge = &mut self.net.borrow_mut().judge;
         let (lines, marks) = (&judge.lines, &mut judge.marks);

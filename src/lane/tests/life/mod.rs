@@ -28,9 +28,9 @@ pub use story::live;
 /// Lived at every run: the first ones, and behind them what was lost once. 1003: a rotated file let go with lines in an
 /// open batch. 2004: a handle that stayed open. 4004: a file read under an old plan. 100,203 and 200,102: records that
 /// a power loss took or brought back. 16: growth that no event told. 378: a file that was cut and known under no name
-/// after a power loss.
-pub const FIXED: [u64; 21] =
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 378, 1_003, 2_004, 4_004, 7_007, 100_203, 200_102];
+/// after a power loss. 370: the first entry behind those that were vacuumed, for the one of two targets further ahead.
+pub const FIXED: [u64; 22] =
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 370, 378, 1_003, 2_004, 4_004, 7_007, 100_203, 200_102];
 
 /// Some of them, not optimised; `tests/lives` runs as many as there is time for.
 #[test]

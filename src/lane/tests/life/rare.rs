@@ -5,11 +5,9 @@
 use std::time::Duration;
 
 use super::{
-    kinds::Trouble,
     machine::Life,
     peer::Manners,
     story::{Character, delete, restart},
-    writer::Chain,
 };
 use crate::ring::Faults;
 
@@ -59,12 +57,12 @@ impl Focus {
             }),
             Self::Disk => {
                 life.faults = Faults {
-                    write_error: 20,
+                    write_error: 100,
                     write_full: 20,
                     persist_failure: 150,
-                    list_error: 50,
+                    list_error: 100,
                     open_error: 50,
-                    watch_overflow: 100,
+                    watch_overflow: 300,
                     watch_refused: 100,
                     delay_max: Duration::from_millis(500),
                     ..Faults::rough()
@@ -73,9 +71,11 @@ impl Focus {
             }
             // What was there before the story is not what a power loss takes.
             Self::Power => life.disk.sync_all(),
-            // What cannot be read of a journal is damage, which costs entries and is counted.
+            // What cannot be read of a journal is damage, which costs entries and is counted; and a file that cannot be
+            // opened for a moment comes behind those that can.
             Self::Journal => {
-                life.faults = Faults { read_error: 0, open_error: 0, ..life.faults };
+                let (read_error, open_error, stat_error, list_error) = (0, 0, 0, 0);
+                life.faults = Faults { read_error, open_error, stat_error, list_error, ..life.faults };
                 life.disk.set_faults(life.faults);
             }
             Self::Targets | Self::Names => {}
@@ -90,10 +90,18 @@ impl Focus {
                 let target = life.dice.below(life.net.borrow().judge.targets.len() as u64) as usize;
                 life.delete_or_make(target);
             }
-            Self::Names => match life.dice.below(4) {
+            Self::Names => match life.dice.below(6) {
                 0 => delete(life, chain),
-                1 => life.delete(chain, false),
-                2 => life.rotate(chain),
+                1 => {
+                    let source = life.chains[chain].source;
+                    life.lose_directory(source);
+                }
+                2 => life.rotate_unfinished(chain),
+                3 => {
+                    life.rotate(chain);
+                    life.delete(chain, false);
+                }
+                4 => life.truncate(chain),
                 _ => life.copy_truncate(chain),
             },
             Self::Refusals => life.write(chain, 20),
@@ -103,8 +111,8 @@ impl Focus {
                 _ => life.write(chain, 5),
             },
             Self::Journal => match life.dice.below(8) {
-                0 => life.rotate_journal(false),
-                1 => life.vacuum_journal(),
+                0 | 1 => life.rotate_journal(false),
+                2 | 3 => life.vacuum_journal(),
                 _ => {
                     let entries = 1 + life.dice.below(60);
                     life.log_to_journal(entries);

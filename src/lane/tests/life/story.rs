@@ -49,7 +49,7 @@ pub fn live(seed: u64, tells: bool) -> Table {
     }
     for _ in 0..character.events {
         match character.focus {
-            Some(focus) if life.dice.one_in(4) => focus.event(&mut life),
+            Some(focus) if life.dice.one_in(2) => focus.event(&mut life),
             _ => event(&mut life, &character),
         }
         if life.lane.is_none() && life.dice.one_in(2) {

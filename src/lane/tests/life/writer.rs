@@ -136,6 +136,17 @@ impl Life {
         self.gone_for_parked();
     }
 
+    /// Rotates a file whose last line never gets its line feed: its writer is gone.
+    pub fn rotate_unfinished(&mut self, chain: usize) {
+        self.write(chain, 3);
+        self.flush(chain);
+        let path = self.chains[chain].path.clone();
+        if let Some(meta) = self.disk.meta(&path) {
+            let _ = self.disk.truncate(&path, meta.size.saturating_sub(1));
+        }
+        self.rotate(chain);
+    }
+
     /// Copies the live file away and empties it under its writer. What is read of it before the reader has noticed is
     /// anybody's guess: the design counts it as an upper bound.
     pub fn copy_truncate(&mut self, chain: usize) {

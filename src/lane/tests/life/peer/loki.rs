@@ -254,7 +254,7 @@ fn fate(batch: &Batch, room: &mut Room<'_>) -> Fate {
     let fits = match way {
         Trouble::TenantRefused => batch.tenant.is_some(),
         // For good: seldom, or little would arrive at all.
-        Trouble::TooLarge413 | Trouble::SomeLines400 => room.dice.one_in(3),
+        Trouble::TooLarge413 | Trouble::SomeLines400 => room.manners.refuses || room.dice.one_in(3),
         _ => true,
     };
     if fits && room.would_strike() { Fate::Meets(way) } else { Fate::Stored }
