@@ -22,7 +22,7 @@ use crate::{
     limits::JOURNAL_WINDOW_BYTES,
     model::{JournalPosition, SourceMask},
     ring::{Handle, Ring},
-    wire::journal::{ALIGNMENT, EntryHead, Header, Layout, State, header::HEADER_BYTES, object::ENTRY_ITEMS_AT},
+    wire::journal::{ALIGNMENT, EntryHead, Header, Layout, header::HEADER_BYTES, object::ENTRY_ITEMS_AT},
 };
 
 /// Bytes read past the last object the header knows, since the writer may just be adding one.
@@ -30,7 +30,7 @@ const PAST_TAIL_BYTES: u64 = 16 * 1024;
 /// Room for an ENTRY at the end of a window.
 const ENTRY_ROOM_BYTES: u64 = 4096;
 /// Entries so far apart have large arrays between them, which are left out.
-pub(super) const GAP_BYTES: u64 = 32 * 1024;
+pub(super) const GAP_BYTES: u64 = 16 * 1024;
 /// Bytes before an ENTRY behind such a gap in which the DATA written for it is looked for; any other is read by itself.
 const NEAR_BYTES: u64 = 8 * 1024;
 
@@ -218,17 +218,6 @@ impl JournalFile {
             self.cache.clear();
             self.templates.clear();
         }
-    }
-
-    /// Nobody will write to it, and all its entries were read.
-    fn is_drained(&self) -> bool {
-        self.header.state == State::Archived && self.next >= self.seen && !self.has_peeked
-    }
-
-    /// The memory of the window, which a file read to its end needs no more.
-    pub fn spare_window(&mut self) -> Option<Span> {
-        (self.is_drained() && self.window.is_warm())
-            .then(|| std::mem::replace(&mut self.window, Span::new(Part::Window)))
     }
 
     /// Reads no more of this file.

@@ -22,6 +22,7 @@ mod order;
 mod own;
 mod patience;
 mod quick;
+mod record;
 mod repeat;
 mod seek;
 mod select;
@@ -217,6 +218,7 @@ impl JournalCursor {
         }
     }
 
+    #[inline(always)]
     fn step<R: Ring>(&mut self, ring: &mut R, token: Token) -> Step {
         if self.flight.is_some() {
             return Step::Pending;
