@@ -33,8 +33,8 @@ pub const DRAINING_READERS_MAX: usize = 1024;
 pub const GLOB_DIRECTORIES_MAX: usize = 4096;
 /// Sources that can share one journal directory: the width of a `SourceMask`.
 pub const JOURNAL_SOURCES_MAX: usize = 128;
-/// Window of a journal reader, in bytes. The kernel copies longer pieces faster; still larger ones cost more memory than
-/// they save time.
+/// Window of a journal reader, in bytes. The kernel copies longer pieces faster; still larger ones cost more memory
+/// than they save time.
 pub const JOURNAL_WINDOW_BYTES: usize = MIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;

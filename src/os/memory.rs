@@ -3,8 +3,8 @@
 /// Bytes the processor fetches at once, on all it runs on here; where they are more, some requests say nothing new.
 pub const LINE_BYTES: usize = 64;
 
-/// Says that these bytes will be read soon. Never waits, and reads nothing that could fail; where the processor cannot be
-/// told, nothing happens.
+/// Says that these bytes will be read soon. Never waits, and reads nothing that could fail; where the processor cannot
+/// be told, nothing happens.
 #[inline(always)]
 pub fn will_read(bytes: &[u8]) {
     for line in bytes.chunks(LINE_BYTES) {

@@ -13,7 +13,7 @@ use super::{
     span::{Io, Part, Span, Stop},
 };
 use crate::{
-    limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_STEP_ENTRIES_MAX},
+    limits::{JOURNAL_ARRAY_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_STEP_ENTRIES_MAX},
     ring::Ring,
     wire::journal::{
         ALIGNMENT, ArrayHead, DataHead, Layout,
@@ -150,7 +150,7 @@ impl Index {
     }
 
     /// The first entry at or behind `from` that a list names; the largest number when none does.
-    #[inline]
+    #[inline(always)]
     fn candidate(&mut self, layout: Layout, from: u64) -> Result<u64, Lack> {
         let mut first = u64::MAX;
         for (number, list) in self.lists.iter_mut().enumerate() {
@@ -258,7 +258,7 @@ impl JournalFile {
             };
             match (lack, span) {
                 (Lack::Bytes(list, at, bytes), Some(span)) => {
-                    match span.fill(io, owner, at, bytes, JOURNAL_DATA_READ_BYTES) {
+                    match span.fill(io, owner, at, bytes, JOURNAL_ARRAY_READ_BYTES) {
                         Err(Stop::End | Stop::Io(_)) => self.distrust_index(io, Some(list)),
                         other => other?,
                     }

@@ -10,9 +10,9 @@ use std::io;
 use super::{
     JournalCursor,
     file::{JournalFile, Peeked, Stage},
-    span::{Io, Stop},
+    span::{Io, Part, Span, Stop},
 };
-use crate::ring::Ring;
+use crate::{ring::Ring, wire::journal::State};
 
 /// The file being read, and up to where no other one is due.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +159,17 @@ impl JournalCursor {
 impl JournalFile {
     fn is_waiting(&self) -> bool {
         self.stage == Stage::Ready && self.next < self.seen
+    }
+
+    /// Nobody will write to it, and all its entries were read.
+    pub fn is_drained(&self) -> bool {
+        self.header.state == State::Archived && self.next >= self.seen && self.peeked().is_none()
+    }
+
+    /// The memory of the window, which a file read to its end needs no more.
+    fn spare_window(&mut self) -> Option<Span> {
+        (self.is_drained() && self.window.is_warm())
+            .then(|| std::mem::replace(&mut self.window, Span::new(Part::Window)))
     }
 
     /// Seqnum and time of its next entry: of the entry itself, or of the first one by the header. `None` while neither

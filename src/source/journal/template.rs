@@ -121,9 +121,9 @@ fn hash(items: &[u8]) -> u64 {
             *sum = sum.wrapping_add(u64::from_le_bytes(*word));
         }
     }
-    for (lane, word) in rest.chunks(4).enumerate() {
-        let word = word.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        sums[lane & 1] = sums[lane & 1].wrapping_add(word.rotate_left(32 * (lane as u32 >> 1)));
+    let (words, _) = rest.as_chunks::<4>();
+    for (lane, word) in words.iter().enumerate() {
+        sums[lane & 1] = sums[lane & 1].wrapping_add(u64::from(u32::from_le_bytes(*word)) << 8);
     }
     let product = u128::from(sums[0] ^ ODD[0]) * u128::from(sums[1].wrapping_add(ODD[1]));
     let hash = product as u64 ^ (product >> 64) as u64;
