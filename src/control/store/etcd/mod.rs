@@ -170,7 +170,7 @@ impl Etcd {
         }
     }
 
-    /// Waits a little while etcd is asked for the first time: who starts a node and changes something at once is served.
+    /// Waits a little while etcd is asked for the first time: who changes something right after a start is served.
     async fn first_answer(&self) {
         if matches!(self.feed(), Feed::Down { reason, .. } if reason == UNASKED) {
             let mut seen = self.seen.subscribe();
