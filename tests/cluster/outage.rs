@@ -55,6 +55,16 @@ fn a_node_starts_and_runs_with_etcd_down_and_converges_when_it_returns() {
 }
 
 #[test]
+fn a_change_made_while_etcd_is_asked_for_the_first_time_is_not_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(1);
+    runtime().block_on(async {
+        let peer = Peer::start(&config(place.path(), "n1", &etcd));
+        assert_eq!(peer.put(Kind::Source, source("a")).await, 1);
+    });
+}
+
+#[test]
 fn a_torn_or_foreign_copy_on_disk_is_as_good_as_none() {
     let place = tempfile::tempdir().unwrap();
     let mut etcd = Etcd::start(1);
