@@ -235,7 +235,7 @@ impl Registry {
         draft: impl Fn(&Known) -> Result<Vec<Draft>, Fault>,
     ) -> Result<Applied, Fault> {
         let _turn = self.turn.lock().await;
-        for _ in 0..limits::CHANGE_TRIES {
+        for tries in 1..=limits::CHANGE_TRIES {
             let (change, old) = {
                 let known = self.known();
                 let drafts = draft(&known)?;
@@ -252,7 +252,12 @@ impl Registry {
                     self.catch_up();
                     return Ok(Applied { revision: snapshot.revision, touched: change.touched() });
                 }
-                Err(fault) if fault.kind() == FaultKind::Stale => self.catch_up(),
+                Err(fault) if fault.kind() == FaultKind::Stale => {
+                    self.catch_up();
+                    // Of several that try again and again each must come first some time.
+                    let chance = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
+                    tokio::time::sleep((limits::CHANGE_PAUSE * tries).mul_f64(chance)).await;
+                }
                 Err(fault) => return Err(fault),
             }
         }

@@ -61,7 +61,9 @@ pub const CHANGE_OBJECTS_MAX: usize = 120;
 /// Bytes of all documents one change may write. etcd takes requests of 1.5 MiB by default.
 pub const CHANGE_BYTES_MAX: usize = MIB;
 /// A change is judged and tried so often when others come first.
-pub const CHANGE_TRIES: usize = 8;
+pub const CHANGE_TRIES: u32 = 12;
+/// A change that came too late is tried again after at most this, times the tries it has had.
+pub const CHANGE_PAUSE: Duration = Duration::from_millis(5);
 /// Members of etcd a node may be told of.
 pub const ETCD_ENDPOINTS_MAX: usize = 16;
 /// A connection to a member of etcd not made in so long is given up.

@@ -33,16 +33,17 @@ pub const DRAINING_READERS_MAX: usize = 1024;
 pub const GLOB_DIRECTORIES_MAX: usize = 4096;
 /// Sources that can share one journal directory: the width of a `SourceMask`.
 pub const JOURNAL_SOURCES_MAX: usize = 128;
-/// Window of a journal reader, in bytes. Larger ones cost more memory than they save time.
-pub const JOURNAL_WINDOW_BYTES: usize = 512 * KIB;
+/// Window of a journal reader, in bytes. The kernel copies longer pieces faster; still larger ones cost more memory
+/// than they save time.
+pub const JOURNAL_WINDOW_BYTES: usize = MIB;
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 /// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
 pub const JOURNAL_TEMPLATES_MAX: usize = 1024;
 /// Entries a journal reader remembers, so that one that stands in two files is read once.
 pub const JOURNAL_REMEMBERED_MAX: usize = 65_536;
-/// Entries a file must have left before it is worth asking whether any of them can match.
-pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = 1024;
+/// Entries a file must have left before it is worth asking whether any of them can match. Fuzzing asks small files too.
+pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = if cfg!(feature = "fuzz") { 16 } else { 1024 };
 /// Values whose entries are found by the index of one journal file; when more are asked for, all entries are read.
 pub const JOURNAL_INDEX_LISTS_MAX: usize = 16;
 /// Values of one field that are looked at for that; of a field with more the entries are read.

@@ -5,6 +5,7 @@
 //! state. `unsafe` is allowed here and in `ring`, nowhere else.
 
 pub mod cpu;
+pub mod memory;
 pub mod peer;
 pub mod process;
 pub mod store;

@@ -22,6 +22,7 @@ use crate::{
 const REMOTE: &str = "/usr/lib/systemd/systemd-journal-remote";
 /// Messages of one portion.
 const PORTION: u64 = 2_000;
+const BACKLOG: u64 = 40_000;
 
 /// A running writer of one journal file.
 pub struct Writer {
@@ -177,8 +178,8 @@ fn run(backend: &'static str, compact: bool, seed: u64) {
     assert!(entries.iter().all(|entry| entry.label("source") == Some("journal")));
 }
 
-/// Two sources of one journal: one takes it from the beginning, the other from now on. Before anything was delivered
-/// the node restarts; the second one was then sent what was written before it existed.
+/// Two sources of one journal: one takes it from the beginning, the other from now on. The node restarts in the middle
+/// of what the first one has to catch up; the second one was then sent the rest of what was written before it existed.
 #[test]
 fn a_restart_before_the_first_line_does_not_move_the_start() {
     on_both(|backend| {
@@ -187,7 +188,8 @@ fn a_restart_before_the_first_line_does_not_move_the_start() {
         let directory = node.path("journal");
         std::fs::create_dir(&directory).expect("a directory");
         let mut writer = Writer::start(&directory.join("system.journal"), true, 7);
-        writer.write(PORTION);
+        // More than the target is given while it takes nothing.
+        writer.write(BACKLOG);
         writer.end();
         let source = |name: &str, identifier: &str, start: &str| {
             json!({"kind": "source", "name": name, "logFormat": "ZAP_JSON", "startAt": start, "enabled": true,
@@ -195,27 +197,34 @@ fn a_restart_before_the_first_line_does_not_move_the_start() {
         };
         node.object("early", &source("early", "node-manager", "beginning"));
         node.object("late", &source("late", "etcd", "end"));
+        let target = |url: &str| {
+            let mut target = peer::loki_target("loki", url);
+            target["queueBytes"] = json!("2MiB");
+            target
+        };
         // Nobody listens there.
-        node.object("loki", &peer::loki_target("loki", "http://127.0.0.1:9"));
+        node.object("loki", &target("http://127.0.0.1:9/loki/api/v1/push"));
         node.start();
         node.await_status("lines wait", |status| in_flight(status) > 0);
         node.kill();
         node.start();
         node.await_status("lines wait", |status| in_flight(status) > 0);
         node.terminate();
-        node.object("loki", &peer::loki_target("loki", &loki.url()));
+        node.object("loki", &target(&loki.url()));
         node.start();
         let mut writer = Writer::start(&directory.join("system.journal"), true, 8);
         writer.write(PORTION);
         writer.end();
-        let of = |seed: u64, etcd: bool| (0..PORTION).filter(|n| (mix(seed, *n) % 3 == 2) == etcd).count() as u64;
-        let expected = of(7, false) + of(8, false) + of(8, true);
+        let of = |seed: u64, entries: u64, etcd: bool| {
+            (0..entries).filter(|n| (mix(seed, *n) % 3 == 2) == etcd).count() as u64
+        };
+        let expected = of(7, BACKLOG, false) + of(8, PORTION, false) + of(8, PORTION, true);
         node.await_status("all is settled", |status| {
             in_flight(status) == 0 && total(status, "loki", "delivered") >= expected
         });
         node.terminate();
         let late = loki.entries().iter().filter(|entry| entry.label("source") == Some("late")).count() as u64;
-        assert_eq!(late, of(8, true), "lines of the source that began now");
+        assert_eq!(late, of(8, PORTION, true), "lines of the source that began now");
         assert_eq!(loki.entries().len() as u64, expected);
     });
 }

@@ -9,6 +9,7 @@ mod inspect;
 mod live;
 mod memory;
 mod mutate;
+mod rounds;
 mod sample;
 mod soak;
 

@@ -18,18 +18,21 @@ impl Seeded {
 }
 
 fn number(file: &[u8], at: usize) -> u64 {
-    file.get(at..at + 8).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight")))
+    file.get(at..)
+        .and_then(|rest| rest.get(..8))
+        .map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight")))
 }
 
-/// All objects of a sound file: offset and size.
+/// All objects of a sound file: offset and size. Of a damaged one those before the damage.
 pub fn objects(file: &[u8]) -> Vec<(usize, usize)> {
-    let (tail, mut at, mut objects) = (number(file, 136) as usize, number(file, 88) as usize, Vec::new());
-    while at <= tail {
-        let size = number(file, at + 8) as usize;
-        if size < 16 {
+    let (tail, mut at, mut objects) = (number(file, 136), number(file, 88), Vec::new());
+    let end = file.len() as u64;
+    while at <= tail && at < end {
+        let size = number(file, at as usize + 8);
+        if size < 16 || size > end - at {
             break;
         }
-        objects.push((at, size));
+        objects.push((at as usize, size as usize));
         at += size.next_multiple_of(8);
     }
     objects

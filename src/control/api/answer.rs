@@ -1,6 +1,6 @@
 //! Answers: JSON bodies, `ETag`, and the one shape of errors that clients in the field know.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use axum::{
     body::Body,
@@ -8,6 +8,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     control::registry::View,
@@ -109,8 +110,17 @@ pub fn ok(body: &Value) -> Response {
 
 /// 200 with an object and its `ETag`.
 pub fn object(view: View) -> Response {
-    let mut response = ok(&Value::Object(view.fields));
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", view.revision)) {
+    tagged(&Value::Object(view.fields), view.revision)
+}
+
+/// 200 with what is only read; its `ETag` is that of its content.
+pub fn reading(body: &Value) -> Response {
+    tagged(body, format_args!("{:016x}", xxh3_64(body.to_string().as_bytes())))
+}
+
+fn tagged(body: &Value, tag: impl Display) -> Response {
+    let mut response = ok(body);
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{tag}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response

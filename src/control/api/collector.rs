@@ -37,7 +37,7 @@ pub async fn read(State(shared): State<Arc<Shared>>, id: Result<Path<String>, Pa
     let Path(id) = id.map_err(|_| Fault::invalid("path", "the id is not UTF-8"))?;
     let mut known = all(&shared, health::now()).await;
     if let Some(place) = known.iter().position(|collector| collector["id"] == id.as_str()) {
-        return Ok(answer::ok(&known.swap_remove(place)));
+        return Ok(answer::reading(&known.swap_remove(place)));
     }
     let ids: Vec<&str> = known.iter().filter_map(|collector| collector["id"].as_str()).collect();
     let hint = match (ids.as_slice(), spelling::nearest(&id, ids.iter().copied())) {

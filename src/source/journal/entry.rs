@@ -15,10 +15,9 @@ use super::{
 };
 use crate::{
     limits::{
-        JOURNAL_CACHED_VALUE_BYTES_MAX, JOURNAL_DATA_READ_BYTES, JOURNAL_FIELD_BYTES_MAX, JOURNAL_SOURCE_TIME_SKEW,
-        METADATA_VALUE_BYTES_MAX,
+        JOURNAL_CACHED_VALUE_BYTES_MAX, JOURNAL_DATA_READ_BYTES, JOURNAL_FIELD_BYTES_MAX, METADATA_VALUE_BYTES_MAX,
     },
-    model::{Hint, Nanos, Position, Record, SourceMask},
+    model::SourceMask,
     ring::Ring,
     wire::journal::{
         ALIGNMENT, Compression, DataHead, Decompressor, EntryHead, ObjectHead, ObjectKind, PayloadFault,
@@ -31,7 +30,7 @@ const STORED_BYTES_MAX: usize = JOURNAL_FIELD_BYTES_MAX + 64 * 1024;
 
 /// Where a value lies until the record is done with.
 #[derive(Clone, Copy, Debug, Default)]
-enum Place {
+pub(super) enum Place {
     #[default]
     Nowhere,
     /// From this offset of the file, in the window.
@@ -52,21 +51,21 @@ pub(super) struct Draft {
     /// All of them are: who wants the entry.
     sources: Option<SourceMask>,
     /// Of `Templates`; it has those of the `known` fields that are not `own`.
-    template: usize,
-    known: u8,
-    own: u8,
+    pub template: usize,
+    pub known: u8,
+    pub own: u8,
     /// Those of the entry's own.
-    texts: [Place; Field::TEXTS],
-    priority: Option<u8>,
+    pub texts: [Place; Field::TEXTS],
+    pub priority: Option<u8>,
     /// Microseconds since the epoch.
-    source_time: Option<u64>,
+    pub source_time: Option<u64>,
     rounds: Vec<SourceMask>,
-    message: Vec<u8>,
+    pub message: Vec<u8>,
     pub(super) plain: Vec<u8>,
-    scratch: Vec<u8>,
+    pub scratch: Vec<u8>,
     pub(super) decompressor: Decompressor,
     boot_id: Option<[u8; 16]>,
-    boot_id_hex: Vec<u8>,
+    pub boot_id_hex: Vec<u8>,
     /// The message was cut at `JOURNAL_FIELD_BYTES_MAX`.
     pub cut: bool,
     /// A field could not be read; the entry goes on without it.
@@ -87,7 +86,7 @@ impl Draft {
     }
 
     /// The entry is what `template` says, with a message of its own: so many bytes at this offset in the window.
-    #[inline]
+    #[inline(always)]
     pub fn settle(&mut self, index: usize, template: &Template, head: &EntryHead, message: Option<(u64, usize)>) {
         self.set_boot(&head.boot_id);
         (self.template, self.known, self.own) = (index, template.known, 0);
@@ -432,55 +431,6 @@ impl JournalFile {
         draft.cut |= field == Field::Message && !whole;
         draft.note(field, value, place);
         Ok(sound)
-    }
-
-    #[inline(always)]
-    pub fn text(&self, field: Field) -> &[u8] {
-        if self.draft.own & field.bit() == 0 {
-            let known = self.draft.known & field.bit() != 0;
-            return if known { self.templates.at(self.draft.template).text(field) } else { &[] };
-        }
-        let found = match self.draft.texts[field as usize] {
-            Place::Nowhere => None,
-            Place::Window(offset, bytes) => self.window.slice(offset, bytes),
-            Place::Slot(slot) => Some(self.cache.slot(slot).value.as_slice()),
-            Place::Message(from) => self.draft.message.get(from..),
-            Place::Scratch(from, to) => self.draft.scratch.get(from..to),
-        };
-        found.unwrap_or_default()
-    }
-
-    /// The peeked entry as a record, once it is assembled. `None` when nothing is peeked.
-    #[inline(always)]
-    pub fn record(&self, sources: SourceMask) -> Option<Record<'_>> {
-        let peeked = self.peeked()?;
-        let pid = match self.text(Field::Pid) {
-            [] => self.text(Field::SyslogPid),
-            pid => pid,
-        };
-        Some(Record {
-            frame: self.text(Field::Message),
-            end: Position::Journal(self.position(peeked)),
-            place: peeked.head.seqnum,
-            sources,
-            look_back: self.next < self.look_back_until,
-            hint: Hint {
-                time: Nanos::from_micros(self.time(peeked.head.realtime)),
-                priority: self.draft.priority,
-                identifier: self.text(Field::Identifier),
-                unit: self.text(Field::Unit),
-                pid,
-                boot_id: &self.draft.boot_id_hex,
-                hostname: self.text(Field::Hostname),
-            },
-        })
-    }
-
-    /// When the entry happened: as its sender's kernel said (`_SOURCE_REALTIME_TIMESTAMP`), if that is near the time at
-    /// which the journal took it; else the latter.
-    fn time(&self, realtime: u64) -> u64 {
-        let skew = JOURNAL_SOURCE_TIME_SKEW.as_micros() as u64;
-        self.draft.source_time.filter(|source| source.abs_diff(realtime) <= skew).unwrap_or(realtime)
     }
 }
 

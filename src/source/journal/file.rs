@@ -30,7 +30,7 @@ const PAST_TAIL_BYTES: u64 = 16 * 1024;
 /// Room for an ENTRY at the end of a window.
 const ENTRY_ROOM_BYTES: u64 = 4096;
 /// Entries so far apart have large arrays between them, which are left out.
-pub(super) const GAP_BYTES: u64 = 32 * 1024;
+pub(super) const GAP_BYTES: u64 = 16 * 1024;
 /// Bytes before an ENTRY behind such a gap in which the DATA written for it is looked for; any other is read by itself.
 const NEAR_BYTES: u64 = 8 * 1024;
 
@@ -210,6 +210,16 @@ impl JournalFile {
         }
     }
 
+    /// Gives back what was kept of an archived file that is read to its end: it is closed only at the next look, and
+    /// many may come to their end before.
+    fn forget_values(&mut self) {
+        if self.is_drained() && self.array.is_warm() {
+            self.array.free();
+            self.cache.clear();
+            self.templates.clear();
+        }
+    }
+
     /// Reads no more of this file.
     pub fn finish<R: Ring>(&mut self, ring: &mut R) {
         if let Some(handle) = self.handle.take() {
@@ -238,6 +248,7 @@ impl JournalFile {
                 self.pass_unlisted(io)?;
             }
             if self.next >= self.seen {
+                self.forget_values();
                 return Ok(false);
             }
             let offset = match self.walk {
@@ -422,12 +433,12 @@ impl JournalFile {
         let tail = self.header.tail_object_offset.saturating_add(PAST_TAIL_BYTES);
         let end = tail.min(start.saturating_add(JOURNAL_WINDOW_BYTES as u64));
         if self.index.as_ref().is_some_and(|index| index.sparse) {
-            return end.min(offset + ENTRY_ROOM_BYTES);
+            return end.min(offset.saturating_add(ENTRY_ROOM_BYTES));
         }
         let mut last = offset;
         for item in self.items_ahead().skip(1) {
-            if item > last + GAP_BYTES {
-                return end.min(last + ENTRY_ROOM_BYTES);
+            if item > last.saturating_add(GAP_BYTES) {
+                return end.min(last.saturating_add(ENTRY_ROOM_BYTES));
             }
             if item >= end {
                 break;
@@ -454,7 +465,7 @@ impl JournalFile {
         loop {
             if self.window.slice(offset, need).is_none() {
                 let owner = self.owner()?;
-                let reach = (offset - start) as usize + need;
+                let reach = ((offset - start) as usize).saturating_add(need);
                 let want = self.stretch(start, offset).saturating_sub(start) as usize;
                 match self.window.fill(io, owner, start, reach, want) {
                     // The bad place may lie before it: then its DATA are read one by one.
@@ -463,7 +474,7 @@ impl JournalFile {
                         continue;
                     }
                     Err(Stop::Io(_)) => {
-                        self.group = offset + ENTRY_ITEMS_AT as u64;
+                        self.group = offset.saturating_add(ENTRY_ITEMS_AT as u64);
                         return Ok(None);
                     }
                     Err(Stop::End) => return Ok(None),

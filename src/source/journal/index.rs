@@ -8,12 +8,12 @@
 //! in any case, since a writer that fails to list one rotates.
 
 use super::{
-    chain::{Item, items_at},
+    chain::{Item, Link, items_at},
     file::JournalFile,
     span::{Io, Part, Span, Stop},
 };
 use crate::{
-    limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_STEP_ENTRIES_MAX},
+    limits::{JOURNAL_ARRAY_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_STEP_ENTRIES_MAX},
     ring::Ring,
     wire::journal::{
         ALIGNMENT, ArrayHead, DataHead, Layout,
@@ -99,6 +99,12 @@ impl Index {
         self.lists.get_mut(list).map(|list| &mut list.span)
     }
 
+    /// The entry after the one it stands at, by its first list; if it has several, another one may come before.
+    #[inline]
+    pub fn ahead(&self) -> Option<u64> {
+        self.lists.first().map(|list| list.ahead)
+    }
+
     /// Whether the entry at `offset`, with these items, has the DATA of every list that names it.
     #[inline]
     pub fn confirm(&mut self, layout: Layout, items: &[u8], ordinal: u64, offset: u64) -> Result<(), Lack> {
@@ -117,8 +123,34 @@ impl Index {
         self.lists.iter().position(|list| list.head == offset).unwrap_or(0)
     }
 
+    /// Goes from the entry `next` to the one at `candidate` in the chain of all entries.
+    #[inline(always)]
+    fn reach(&mut self, layout: Layout, chain: &[Link], array: &Span, next: u64, candidate: u64) -> Result<(), Lack> {
+        self.reached = self.reached.max(next);
+        while self.reached < self.until {
+            let items = items_at(chain, array, layout, self.reached).0.chunks_exact(layout.array_item_bytes());
+            let left = usize::try_from(self.until - self.reached).unwrap_or(usize::MAX);
+            let (mut passed, mut before, mut found) = (0, self.before, None);
+            for item in items.take(left).map(|item| layout.offset(item).unwrap_or(0)) {
+                if item >= candidate {
+                    found = Some(item);
+                    break;
+                }
+                (passed, before) = (passed + 1, item);
+            }
+            (self.reached, self.before) = (self.reached + passed, before);
+            match found {
+                Some(item) if item == candidate => return Ok(()),
+                Some(_) => return Err(Lack::Broken(self.naming(candidate))),
+                None if passed == 0 => return Err(Lack::Item(self.reached)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The first entry at or behind `from` that a list names; the largest number when none does.
-    #[inline]
+    #[inline(always)]
     fn candidate(&mut self, layout: Layout, from: u64) -> Result<u64, Lack> {
         let mut first = u64::MAX;
         for (number, list) in self.lists.iter_mut().enumerate() {
@@ -219,14 +251,14 @@ impl JournalFile {
     /// Passes over what the index does not list, reading what that takes.
     pub fn pass_unlisted<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<(), Stop> {
         let owner = self.owner()?;
-        while let Err(lack) = self.pass_unlisted_now() {
+        while let Err(lack) = self.pass_unlisted_now(self.layout) {
             let span = match lack {
                 Lack::Bytes(list, ..) => self.index.as_mut().and_then(|index| index.span(list)),
                 _ => None,
             };
             match (lack, span) {
                 (Lack::Bytes(list, at, bytes), Some(span)) => {
-                    match span.fill(io, owner, at, bytes, JOURNAL_DATA_READ_BYTES) {
+                    match span.fill(io, owner, at, bytes, JOURNAL_ARRAY_READ_BYTES) {
                         Err(Stop::End | Stop::Io(_)) => self.distrust_index(io, Some(list)),
                         other => other?,
                     }
@@ -266,28 +298,11 @@ impl JournalFile {
     }
 
     /// The same with the bytes at hand.
-    #[inline]
-    pub fn pass_unlisted_now(&mut self) -> Result<(), Lack> {
+    #[inline(always)]
+    pub fn pass_unlisted_now(&mut self, layout: Layout) -> Result<(), Lack> {
         let Some(index) = &mut self.index else { return Ok(()) };
-        let candidate = index.candidate(self.layout, self.group)?;
-        index.reached = index.reached.max(self.next);
-        while index.reached < index.until {
-            let (items, bytes) = items_at(&self.chain, &self.array, self.layout, index.reached);
-            let left = usize::try_from(index.until - index.reached).unwrap_or(usize::MAX);
-            let mut items = items.chunks_exact(bytes).take(left).map(|item| self.layout.offset(item).unwrap_or(0));
-            let mut item = items.next().ok_or(Lack::Item(index.reached))?;
-            while item < candidate {
-                (index.reached, index.before) = (index.reached + 1, item);
-                let Some(next) = items.next() else { break };
-                item = next;
-            }
-            if item == candidate {
-                break;
-            }
-            if item > candidate {
-                return Err(Lack::Broken(index.naming(candidate)));
-            }
-        }
+        let candidate = index.candidate(layout, self.group)?;
+        index.reach(layout, &self.chain, &self.array, self.next, candidate)?;
         let passed = index.reached - self.next;
         if passed > 0 {
             // No DATA lies within the entry passed over last.
@@ -299,11 +314,16 @@ impl JournalFile {
         if self.next < index.until {
             return Ok(());
         }
-        if candidate == u64::MAX {
+        self.pass_last(candidate)
+    }
+
+    /// Nothing more is passed over, but what the lists name has to come: `candidate` next.
+    #[cold]
+    fn pass_last(&mut self, candidate: u64) -> Result<(), Lack> {
+        let Some(index) = self.index.as_ref().filter(|_| candidate != u64::MAX) else {
             self.index = None;
             return Ok(());
-        }
-        // Nothing more is passed over, but what the lists name has to come.
+        };
         let (items, bytes) = items_at(&self.chain, &self.array, self.layout, self.next);
         let item = items.get(..bytes).and_then(|item| self.layout.offset(item));
         match item {

@@ -22,6 +22,7 @@ mod order;
 mod own;
 mod patience;
 mod quick;
+mod record;
 mod repeat;
 mod seek;
 mod select;
@@ -127,7 +128,7 @@ pub struct JournalCounts {
     pub unattributed: u64,
     /// Lost to damage.
     pub damaged: u64,
-    /// Came without a field that could not be read.
+    /// Came without a field that could not be read, or with one whose hash says that it was another.
     pub spoiled: u64,
     /// Their message was cut at `limits::JOURNAL_FIELD_BYTES_MAX`.
     pub cut: u64,
@@ -217,6 +218,7 @@ impl JournalCursor {
         }
     }
 
+    #[inline(always)]
     fn step<R: Ring>(&mut self, ring: &mut R, token: Token) -> Step {
         if self.flight.is_some() {
             return Step::Pending;

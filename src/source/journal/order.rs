@@ -10,9 +10,9 @@ use std::io;
 use super::{
     JournalCursor,
     file::{JournalFile, Peeked, Stage},
-    span::{Io, Stop},
+    span::{Io, Part, Span, Stop},
 };
-use crate::ring::Ring;
+use crate::{ring::Ring, wire::journal::State};
 
 /// The file being read, and up to where no other one is due.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +75,22 @@ impl JournalCursor {
                 self.current = Some(current);
                 return Ok(Some(index));
             }
+            self.pass_window(index);
             // By its header it is due; its first entry says whether it is.
             if self.opened(io, index) && !self.skips(io, index)? {
                 self.files[index].peek(io)?;
             }
+        }
+    }
+
+    /// The file at `index` reads into the memory of one that is read to its end: memory that was used is faster than
+    /// new one, and as many windows are enough as files take turns.
+    fn pass_window(&mut self, index: usize) {
+        if !self.files[index].window.is_warm()
+            && let Some(mut window) = self.files.iter_mut().find_map(JournalFile::spare_window)
+        {
+            window.clear();
+            self.files[index].window = window;
         }
     }
 
@@ -147,6 +159,17 @@ impl JournalCursor {
 impl JournalFile {
     fn is_waiting(&self) -> bool {
         self.stage == Stage::Ready && self.next < self.seen
+    }
+
+    /// Nobody will write to it, and all its entries were read.
+    pub fn is_drained(&self) -> bool {
+        self.header.state == State::Archived && self.next >= self.seen && self.peeked().is_none()
+    }
+
+    /// The memory of the window, which a file read to its end needs no more.
+    fn spare_window(&mut self) -> Option<Span> {
+        (self.is_drained() && self.window.is_warm())
+            .then(|| std::mem::replace(&mut self.window, Span::new(Part::Window)))
     }
 
     /// Seqnum and time of its next entry: of the entry itself, or of the first one by the header. `None` while neither

@@ -15,14 +15,20 @@ use super::{
 };
 use crate::{
     model::SourceMask,
+    os::memory,
     wire::journal::{
-        ALIGNMENT, EntryHead, ObjectHead, ObjectKind,
+        ALIGNMENT, EntryHead, Layout, ObjectHead, ObjectKind,
         object::{ARRAY_ITEMS_AT, ENTRY_ITEMS_AT},
     },
 };
 
 const MESSAGE: &[u8; 8] = b"MESSAGE=";
 const SOURCE_TIME: &[u8] = b"_SOURCE_REALTIME_TIMESTAMP=";
+
+/// Items most entries have; of longer ones the rest is fetched when it is read.
+const USUAL_ITEMS: usize = 24;
+/// Bytes of the message of most entries, with the heads of its DATA.
+const USUAL_FRESH_BYTES: usize = 384;
 
 /// What was written for one entry alone.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +42,7 @@ struct Fresh {
 impl JournalCursor {
     /// Goes on as long as entries are ordinary and `budget` lasts, up to the next one some source wants: index of its
     /// file, and who.
+    #[inline(always)]
     pub(super) fn quick(&mut self, budget: &mut u32) -> Option<(usize, SourceMask)> {
         let Current { index, seqnum, rival } = self.current?;
         if rival.is_some() || self.look != Look::Rest || self.gap_after.is_some() || self.selectors.tests_own() {
@@ -73,14 +80,24 @@ impl JournalFile {
     /// Peeks at the next entry and assembles it, if it is an ordinary one with a seqnum below `bound`: who wants it.
     #[inline]
     fn quick(&mut self, selectors: &Selectors, bound: u64) -> Option<SourceMask> {
+        // Twice the code: where the layout is known, sizes of items are constants.
+        match self.layout {
+            Layout::Compact => self.quick_in(Layout::Compact, selectors, bound),
+            Layout::Regular => self.quick_in(Layout::Regular, selectors, bound),
+        }
+    }
+
+    #[inline(always)]
+    fn quick_in(&mut self, layout: Layout, selectors: &Selectors, bound: u64) -> Option<SourceMask> {
         let begun = self.peeked().is_some() || !self.draft.is_untouched();
         if self.next >= self.safe || begun || self.walk.is_some() || self.last.is_none() {
             return None;
         }
         if self.index.is_some() {
-            self.pass_unlisted_now().ok()?;
+            self.pass_unlisted_now(layout).ok()?;
         }
-        let offset = self.listed()?;
+        let offset = self.listed(layout, 0)?;
+        self.fetch_ahead(layout);
         let ahead = offset.checked_sub(self.group).filter(|&ahead| ahead <= GAP_BYTES)?;
         let group = self.window.rest(self.group);
         let entry = group.get(ahead as usize..)?;
@@ -89,14 +106,14 @@ impl JournalFile {
             return None;
         }
         let items = entry.get(ENTRY_ITEMS_AT..head.size as usize)?;
-        let (common, fresh) = self.fresh(selectors, &group[..ahead as usize], items)?;
+        let (common, fresh) = self.fresh(layout, selectors, &group[..ahead as usize], items)?;
         let index = self.templates.find(common)?;
         let template = self.templates.at(index);
         if !fresh.fits(template) {
             return None;
         }
         if let Some(index) = &mut self.index {
-            index.confirm(self.layout, items, self.next, offset).ok()?;
+            index.confirm(layout, items, self.next, offset).ok()?;
         }
         let sources = template.sources;
         self.draft.settle(index, template, &head, fresh.message);
@@ -107,24 +124,45 @@ impl JournalFile {
         Some(sources)
     }
 
-    /// The next item of the array at hand.
-    #[inline]
-    fn listed(&self) -> Option<u64> {
+    /// Has the processor fetch the entry after the next one (by the index: the next), with what was written for it just
+    /// before.
+    #[inline(always)]
+    fn fetch_ahead(&self, layout: Layout) {
+        let ahead = match &self.index {
+            Some(index) => index.ahead(),
+            None => self.listed(layout, 2),
+        };
+        let entry_bytes = ENTRY_ITEMS_AT + USUAL_ITEMS * layout.entry_item_bytes();
+        let from = ahead.unwrap_or(0).saturating_sub(USUAL_FRESH_BYTES as u64);
+        if let Some(bytes) = self.window.slice(from, USUAL_FRESH_BYTES + entry_bytes) {
+            memory::will_read(bytes);
+        }
+    }
+
+    /// The item `ahead` of the next one, in the array at hand.
+    #[inline(always)]
+    fn listed(&self, layout: Layout, ahead: u64) -> Option<u64> {
         let link = self.chain.last()?;
-        let index = self.next.checked_sub(link.first).filter(|&index| index < link.capacity)?;
-        let bytes = self.layout.array_item_bytes();
+        let index = (self.next + ahead).checked_sub(link.first).filter(|&index| index < link.capacity)?;
+        let bytes = layout.array_item_bytes();
         let at = link.offset.checked_add(ARRAY_ITEMS_AT as u64 + index.checked_mul(bytes as u64)?)?;
-        self.layout.offset(self.array.slice(at, bytes)?)
+        layout.offset(self.array.slice(at, bytes)?)
     }
 
     /// Splits the items of an entry into those that are not fresh and what the fresh ones are, which lie in `group`.
-    #[inline]
-    fn fresh<'a>(&self, selectors: &Selectors, group: &[u8], items: &'a [u8]) -> Option<(&'a [u8], Fresh)> {
-        let bytes = self.layout.entry_item_bytes();
-        let payload_at = self.layout.payload_at();
+    #[inline(always)]
+    fn fresh<'a>(
+        &self,
+        layout: Layout,
+        selectors: &Selectors,
+        group: &[u8],
+        items: &'a [u8],
+    ) -> Option<(&'a [u8], Fresh)> {
+        let bytes = layout.entry_item_bytes();
+        let payload_at = layout.payload_at();
         let (mut common, mut fresh) = (items, Fresh::default());
         while let Some((before, item)) = common.len().checked_sub(bytes).and_then(|at| common.split_at_checked(at)) {
-            let item = self.layout.offset(item)?;
+            let item = layout.offset(item)?;
             let Some(at) = item.checked_sub(self.group) else { break };
             let data = group.get(usize::try_from(at).ok()?..)?;
             let head = ObjectHead::parse(data)?;

@@ -73,6 +73,12 @@ impl Templates {
         None
     }
 
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&Template> {
+        self.places.get(index)
+    }
+
+    #[inline]
     pub fn at(&self, index: usize) -> &Template {
         &self.places[index]
     }
@@ -102,26 +108,25 @@ impl Templates {
     }
 }
 
-/// Where to look; whoever finds compares all bytes. Items are numbers that differ in few bits, so one multiplication
-/// for two of them spreads well enough.
+/// Where to look; whoever finds compares all bytes. Items are added up, two lanes at once, and only the sums are
+/// multiplied: they stand in order, so no two kinds of entries differ in the order of theirs alone.
 #[inline]
 fn hash(items: &[u8]) -> u64 {
     const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9];
-    let fold = |a: u64, b: u64| {
-        // Not the same operation on both: a compiler that takes them together as a vector has to take them apart again.
-        let product = u128::from(a ^ ODD[0]) * u128::from(b.wrapping_add(ODD[1]));
-        product as u64 ^ (product >> 64) as u64
-    };
     let (pairs, rest) = items.as_chunks::<16>();
-    let (words, rest) = rest.as_chunks::<8>();
-    let mut hash = words.iter().fold(0, |hash, word| hash ^ fold(u64::from_le_bytes(*word), 0));
-    for byte in rest {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(ODD[0]);
-    }
+    let mut sums = [items.len() as u64, 0];
     for pair in pairs {
-        let pair = u128::from_le_bytes(*pair);
-        hash = hash.rotate_left(1) ^ fold(pair as u64, (pair >> 64) as u64);
+        let (words, _) = pair.as_chunks::<8>();
+        for (sum, word) in sums.iter_mut().zip(words) {
+            *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+        }
     }
+    let (words, _) = rest.as_chunks::<4>();
+    for (lane, word) in words.iter().enumerate() {
+        sums[lane & 1] = sums[lane & 1].wrapping_add(u64::from(u32::from_le_bytes(*word)) << 8);
+    }
+    let product = u128::from(sums[0] ^ ODD[0]) * u128::from(sums[1].wrapping_add(ODD[1]));
+    let hash = product as u64 ^ (product >> 64) as u64;
     hash ^ hash >> 32
 }
 

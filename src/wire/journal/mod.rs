@@ -30,6 +30,7 @@ pub enum Layout {
 
 impl Layout {
     /// Bytes of one item of an ENTRY.
+    #[inline]
     pub fn entry_item_bytes(self) -> usize {
         match self {
             Self::Regular => 16,
@@ -38,6 +39,7 @@ impl Layout {
     }
 
     /// Bytes of one item of an ENTRY_ARRAY.
+    #[inline]
     pub fn array_item_bytes(self) -> usize {
         match self {
             Self::Regular => 8,
@@ -46,6 +48,7 @@ impl Layout {
     }
 
     /// Where the payload of a DATA object begins, from the start of the object.
+    #[inline]
     pub fn payload_at(self) -> usize {
         match self {
             Self::Regular => 64,

@@ -27,7 +27,10 @@ use serde_json::{Value, json};
 
 use self::flow::{Growing, LINE_BYTES_MIN, Lags, MARKER};
 use crate::{
-    etcd::{Etcd, PATIENCE, await_some},
+    common::{
+        etcd::Etcd,
+        wait::{PATIENCE, await_some},
+    },
     node::{Node, SOURCES, TARGETS},
     peer::source,
 };
@@ -54,7 +57,8 @@ impl Dice {
 
 /// A request, and the answers that are right.
 fn random_request(dice: &mut Dice) -> (Method, String, Value, &'static [u16]) {
-    if dice.roll(10) == 0 {
+    // A tenth of those that count: some others change nothing.
+    if dice.roll(14) == 0 {
         let bodies = [
             json!({"name": "bad", "file": {"paths": ["/x"]}, "logFormat": "LOGFMT", "nonsense": 1}),
             json!({"name": "bad", "file": {"paths": ["/x"]}, "logFormat": "NO_SUCH"}),
@@ -204,9 +208,10 @@ fn held_up(lags: &[Lags], percent: usize) {
         println!("{node}: longest lag of each second: p50 {half:?}, p99 {most:?}, longest {all:?}");
     }
     let [stormy @ .., calm] = lags else { unreachable!("four nodes") };
-    let may = calm.at(percent) + PAUSE_MAX;
+    // What a line waits for anyway, or on this machine just now.
+    let may = calm.at(percent).max(limits::TAIL_POLL + limits::BATCH_LINGER) + PAUSE_MAX;
     for lag in stormy {
-        assert!(lag.at(percent) <= may, "held up by {:?}, the machine's own share included {may:?}", lag.at(percent));
+        assert!(lag.at(percent) <= may, "a line took {:?}, {may:?} at most with a pause of 100 ms", lag.at(percent));
     }
 }
 

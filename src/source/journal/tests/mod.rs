@@ -1,5 +1,6 @@
 //! The reader against systemd's own writer (`systemd-journal-remote`) and reader (`journalctl`).
 
+mod backlog;
 mod broken;
 mod copies;
 mod damage;
