@@ -18,8 +18,8 @@ use crate::limits;
 const OUTAGE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(35)];
 /// The dead one catches up in the rest of it.
 const WHOLE: Duration = Duration::from_secs(50);
-/// How lines come: so many of so many bytes each time. Some 400 KB/s fill the least queue in five seconds; single lines,
-/// each of which is a batch, use up the batches that may be in flight.
+/// How lines come: so many of so many bytes each time. Some 400 KB/s fill the least queue in five seconds; single
+/// lines, each of which is a batch, use up the batches that may be in flight.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     every: Duration,
