@@ -6,7 +6,10 @@ use corelane::{config::Kind, fault::Kind as FaultKind};
 use etcd_client::CompactionOptions;
 
 use crate::{
-    etcd::{Etcd, eventually, runtime},
+    common::{
+        etcd::{Etcd, runtime},
+        wait::eventually,
+    },
     peer::{Peer, config, source},
 };
 
