@@ -76,7 +76,7 @@ fn course(seed: u64, dies: bool) -> Course {
     for source in 0..2 {
         life.chains.push(Chain::new(source, format!("{}/log.log", directory(source))));
     }
-    let pace = if seed / 256 % 2 == 0 { FLOOD } else { TRICKLE };
+    let pace = if (seed / 256).is_multiple_of(2) { FLOOD } else { TRICKLE };
     life.least_pad = pace.bytes;
     life.net.borrow_mut().judge.watched = Some(1);
     let (mut held, mut next, mut writes, mut written) = ([0; 2], pace.every, 0, Vec::new());
