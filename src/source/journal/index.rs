@@ -3,7 +3,7 @@
 //! Every DATA object lists the entries that have it. Where each source asks for some value, the lists of the values
 //! asked for name every entry that can be wanted, and no other one needs to be looked at. A list is believed as far as
 //! the chain of all entries confirms it: an entry it names must stand there and have that DATA, and it must be as long
-//! as its DATA object says. Else all entries are read from the last confirmed one on, and that is told. Only archived
+//! as its DATA object says. Else all entries are read from where all lists were confirmed, and that is told. Only archived
 //! files are read by their index: a writer commits an entry first and lists it afterwards. Their last entries are read
 //! in any case, since a writer that fails to list one rotates.
 
@@ -72,8 +72,8 @@ pub(super) enum Lack {
     Bytes(usize, u64, usize),
     /// The item of this ordinal of the chain of all entries.
     Item(u64),
-    /// The list of this number contradicts the file.
-    Broken(usize),
+    /// A list contradicts the file.
+    Broken,
 }
 
 impl Index {
@@ -108,19 +108,14 @@ impl Index {
     /// Whether the entry at `offset`, with these items, has the DATA of every list that names it.
     #[inline]
     pub fn confirm(&mut self, layout: Layout, items: &[u8], ordinal: u64, offset: u64) -> Result<(), Lack> {
-        for (number, list) in self.lists.iter_mut().enumerate().filter(|(_, list)| list.head == offset) {
+        for list in self.lists.iter_mut().filter(|list| list.head == offset) {
             let mut items = items.chunks_exact(layout.entry_item_bytes());
             if !items.any(|item| layout.offset(item) == Some(list.data)) {
-                return Err(Lack::Broken(number));
+                return Err(Lack::Broken);
             }
             list.base = (ordinal + 1, offset + ENTRY_ITEMS_AT as u64);
         }
         Ok(())
-    }
-
-    /// A list that names the entry at `offset`.
-    fn naming(&self, offset: u64) -> usize {
-        self.lists.iter().position(|list| list.head == offset).unwrap_or(0)
     }
 
     /// Goes from the entry `next` to the one at `candidate` in the chain of all entries.
@@ -141,7 +136,7 @@ impl Index {
             (self.reached, self.before) = (self.reached + passed, before);
             match found {
                 Some(item) if item == candidate => return Ok(()),
-                Some(_) => return Err(Lack::Broken(self.naming(candidate))),
+                Some(_) => return Err(Lack::Broken),
                 None if passed == 0 => return Err(Lack::Item(self.reached)),
                 None => {}
             }
@@ -157,7 +152,7 @@ impl Index {
             while list.head < from.max(1) {
                 // It named an entry that did not come.
                 if list.head > 0 && list.head >= list.base.1 {
-                    return Err(Lack::Broken(number));
+                    return Err(Lack::Broken);
                 }
                 list.step(number, layout)?;
             }
@@ -196,7 +191,7 @@ impl List {
         let item = if first { self.first } else { self.item(number, layout)? };
         let ended = self.taken == self.entries;
         if ended != (item == 0) || (!ended && item <= self.ahead) {
-            return Err(Lack::Broken(number));
+            return Err(Lack::Broken);
         }
         // Nothing moves before all is checked: a step that failed fails again.
         self.place += u64::from(!first && !ended);
@@ -217,7 +212,7 @@ impl List {
             }
             let head = self.span.slice(self.array, ARRAY_ITEMS_AT);
             let head = head.ok_or(Lack::Bytes(number, self.array, ARRAY_ITEMS_AT))?;
-            let head = ArrayHead::parse(head, layout).filter(|head| head.capacity > 0).ok_or(Lack::Broken(number))?;
+            let head = ArrayHead::parse(head, layout).filter(|head| head.capacity > 0).ok_or(Lack::Broken)?;
             (self.capacity, self.next) = (head.capacity, head.next);
         }
         let at = self.place_at(layout);
@@ -236,10 +231,10 @@ impl List {
     #[cold]
     fn leave(&mut self, number: usize, layout: Layout) -> Result<(), Lack> {
         if self.next != 0 {
-            let end = self.place_at(layout).checked_next_multiple_of(ALIGNMENT).ok_or(Lack::Broken(number))?;
+            let end = self.place_at(layout).checked_next_multiple_of(ALIGNMENT).ok_or(Lack::Broken)?;
             let kind = self.span.slice(end, 1).ok_or(Lack::Bytes(number, end, 1))?;
             if self.next <= self.array || !(1..=7).contains(&kind[0]) {
-                return Err(Lack::Broken(number));
+                return Err(Lack::Broken);
             }
         }
         (self.array, self.capacity, self.place) = (self.next, 0, 0);
@@ -257,19 +252,19 @@ impl JournalFile {
                 _ => None,
             };
             match (lack, span) {
-                (Lack::Bytes(list, at, bytes), Some(span)) => {
+                (Lack::Bytes(_, at, bytes), Some(span)) => {
                     match span.fill(io, owner, at, bytes, JOURNAL_ARRAY_READ_BYTES) {
-                        Err(Stop::End | Stop::Io(_)) => self.distrust_index(io, Some(list)),
+                        Err(Stop::End | Stop::Io(_)) => self.distrust_index(io),
                         other => other?,
                     }
                 }
                 (Lack::Item(ordinal), _) => {
                     io.budget = io.budget.checked_sub(PIECE_COST).ok_or(Stop::Yield)?;
                     if self.item(io, ordinal)? == Item::Broken {
-                        self.distrust_index(io, None);
+                        self.distrust_index(io);
                     }
                 }
-                (Lack::Broken(list) | Lack::Bytes(list, ..), _) => self.distrust_index(io, Some(list)),
+                (Lack::Broken | Lack::Bytes(..), _) => self.distrust_index(io),
             }
         }
         Ok(())
@@ -280,16 +275,18 @@ impl JournalFile {
         let Some(mut index) = self.index.take() else { return true };
         let confirmed = index.confirm(self.layout, self.items(offset, 0, count), self.next, offset);
         self.index = Some(index);
-        let Err(lack) = confirmed else { return true };
-        self.distrust_index(io, if let Lack::Broken(list) = lack { Some(list) } else { None });
+        if confirmed.is_ok() {
+            return true;
+        }
+        self.distrust_index(io);
         self.unpeek();
         false
     }
 
-    /// Goes back to where `list` was right, to read everything from there on. What other lists named since comes twice.
-    fn distrust_index<R>(&mut self, io: &mut Io<'_, R>, list: Option<usize>) {
-        let index = self.index.take();
-        let base = list.and_then(|list| index?.lists.get(list).map(|list| list.base));
+    /// Goes back to where every list was right, to read everything from there on: where one is wrong another may be as
+    /// well, and not have shown it yet. What lists named since comes twice.
+    fn distrust_index<R>(&mut self, io: &mut Io<'_, R>) {
+        let base = self.index.take().and_then(|index| index.lists.iter().map(|list| list.base).min());
         if let Some((next, group)) = base.filter(|(next, _)| *next < self.next) {
             self.passed_over = self.passed_over.saturating_sub(self.next - next);
             (self.next, self.group) = (next, group);
@@ -320,16 +317,16 @@ impl JournalFile {
     /// Nothing more is passed over, but what the lists name has to come: `candidate` next.
     #[cold]
     fn pass_last(&mut self, candidate: u64) -> Result<(), Lack> {
-        let Some(index) = self.index.as_ref().filter(|_| candidate != u64::MAX) else {
+        if candidate == u64::MAX {
             self.index = None;
             return Ok(());
-        };
+        }
         let (items, bytes) = items_at(&self.chain, &self.array, self.layout, self.next);
         let item = items.get(..bytes).and_then(|item| self.layout.offset(item));
         match item {
-            _ if self.next >= self.seen => Err(Lack::Broken(index.naming(candidate))),
+            _ if self.next >= self.seen => Err(Lack::Broken),
             None => Err(Lack::Item(self.next)),
-            Some(item) if item > candidate => Err(Lack::Broken(index.naming(candidate))),
+            Some(item) if item > candidate => Err(Lack::Broken),
             Some(_) => Ok(()),
         }
     }

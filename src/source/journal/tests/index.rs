@@ -106,6 +106,34 @@ fn a_damaged_index_costs_no_entry() {
     }
 }
 
+/// Found by fuzzing: a list that leads astray shows it only at its end. Another one that broke before that took the
+/// place to go back to with it, and what the first one hid stayed hidden.
+#[test]
+fn two_damaged_lists_hide_nothing_from_each_other() {
+    let (directory, file) = written(64, true);
+    let selectors = [input(Some("duroslight"), None, &[])];
+    let all = read(directory.path(), &file, false, &selectors, Disk::warm()).kept;
+    let half = |file: &[u8], at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap()) as usize;
+    let layout = Header::parse(&file).unwrap().layout();
+    let lists: Vec<usize> = (objects(&file).into_iter())
+        .filter(|(at, head)| {
+            head.kind == ObjectKind::Data
+                && file[at + layout.payload_at()..].starts_with(b"SYSLOG_IDENTIFIER=duroslight")
+        })
+        .map(|(at, _)| DataHead::parse(&file[at..], layout).unwrap().entry_array as usize)
+        .collect();
+    for (astray, broken) in [(0, 1), (1, 0), (1, 2), (2, 0)] {
+        let mut damaged = file.clone();
+        damaged[lists[astray] + 24..lists[astray] + 32].copy_from_slice(&(u64::MAX - 7).to_le_bytes());
+        let second = half(&file, lists[broken] + 16);
+        damaged[second + 24..second + 28].copy_from_slice(&8u32.to_le_bytes());
+        let mut kept = read(directory.path(), &damaged, true, &selectors, Disk::warm()).kept;
+        kept.sort_by_key(|kept| kept.position.ordinal);
+        kept.dedup();
+        assert!(kept == all, "{astray} astray, {broken} broken: {} of {}", kept.len(), all.len());
+    }
+}
+
 /// The bytes that make the lists of the entries of three identifiers.
 fn index_places(file: &[u8]) -> Vec<usize> {
     let header = Header::parse(file).unwrap();
