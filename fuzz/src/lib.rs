@@ -6,7 +6,7 @@
 
 #[path = "../../src/fault.rs"]
 pub mod fault;
-#[path = "../../src/limits.rs"]
+#[path = "../../src/limits/mod.rs"]
 pub mod limits;
 #[path = "../../src/model/mod.rs"]
 pub mod model;

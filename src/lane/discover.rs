@@ -46,6 +46,8 @@ pub struct Discovery {
     unsure_looks: BTreeMap<ObjectId, u32>,
     /// When each source was last looked for with nothing left to open.
     looked: BTreeMap<ObjectId, Nanos>,
+    /// A look whose findings are safe from a power loss as soon as this generation is synced.
+    found: BTreeMap<ObjectId, (Nanos, u64)>,
     /// A look of each source that is kept, and the synced generation that holds it.
     kept: BTreeMap<ObjectId, (Nanos, u64)>,
 }
@@ -266,12 +268,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// Remembers the look before this one: what it found is in the checkpoint by now.
+    /// Remembers a look before this one: what it found is in the checkpoint by now, and synced. Otherwise a power loss
+    /// could leave the look alone, and what was found in it and rotated away would be nobody's.
     fn remember_look(&mut self, source: ObjectId) {
         if self.openings().any(Opening::is_awaited) {
             return;
         }
         let before = self.discovery.looked.insert(source, self.now.wall);
+        let before = before.and_then(|look| self.found_for_good(source, look));
         // The very first look may count at once: what was rotated away before it is not meant by `startAt`.
         let first = self.last_look(source).is_none().then_some(self.now.wall);
         if let Some(look) = before.or(first) {
@@ -284,6 +288,14 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 *kept = (look, generation);
             }
         }
+    }
+
+    /// The youngest look before this one, which came after `look`, whose findings are synced; or any if nothing can be.
+    fn found_for_good(&mut self, source: ObjectId, look: Nanos) -> Option<Nanos> {
+        let new = (look, self.checkpoint.generation());
+        let found = self.discovery.found.entry(source).or_insert(new);
+        let is_safe = self.checkpoint.is_synced(found.1) || self.checkpoint.is_overdue(self.now.mono);
+        is_safe.then(|| std::mem::replace(found, new).0)
     }
 
     /// A last look that a power loss would leave, or any if nothing can be synced for long.

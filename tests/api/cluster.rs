@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{
-    etcd::Etcd,
+    common::etcd::Etcd,
     node::{Node, TARGETS, await_some, await_that},
 };
 
@@ -41,9 +41,9 @@ fn a_cluster_is_shown_by_each_of_its_nodes() {
     let hint = first.get(&format!("{COLLECTORS}/n3")).refusal().2;
     assert!(hint.starts_with("no collector 'n3'; did you mean 'n"), "{hint}");
 
-    let pid = Pid::from_child(&second.child);
+    let pid = Pid::from_child(&second.running.child);
     kill_process(pid, Signal::TERM).unwrap();
-    second.child.wait().unwrap();
+    second.running.child.wait().unwrap();
     let gone = await_some("the node that went", || collector(&first, "n2").filter(|seen| seen["status"] == "OFFLINE"));
     assert_eq!((&gone["pipelineHealth"], &gone["remotecfgStatus"]), (&json!("UNKNOWN"), &json!("DOWN")));
     let error = gone["pipelineError"].as_str().unwrap();

@@ -99,7 +99,7 @@ fn every_request_and_every_change_is_in_the_log() {
 fn the_daemon_s_memory_is_its_own() {
     if !rustix::process::geteuid().is_root() {
         let node = Node::start();
-        assert_eq!(fs::metadata(format!("/proc/{}/mem", node.child.id())).unwrap().uid(), 0);
+        assert_eq!(fs::metadata(format!("/proc/{}/mem", node.running.child.id())).unwrap().uid(), 0);
         return;
     }
     // As root everything is root's anyway, so as somebody else.
@@ -113,7 +113,7 @@ fn the_daemon_s_memory_is_its_own() {
     let mut command = Command::new(&binary);
     command.uid(65_534).gid(65_534);
     let node = Node::by(place, "", command);
-    assert_eq!(fs::metadata(format!("/proc/{}/mem", node.child.id())).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(format!("/proc/{}/mem", node.running.child.id())).unwrap().uid(), 0);
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn a_crash_leaves_no_core_dump() {
     let mut command = Command::new("sh");
     command.args(["-c", limitless, "sh", env!("CARGO_BIN_EXE_corelane")]).current_dir(place.path());
     let mut node = Node::by(tempfile::tempdir().unwrap(), "", command);
-    kill_process(Pid::from_child(&node.child), Signal::ABORT).unwrap();
-    let ended = node.child.wait().unwrap();
+    kill_process(Pid::from_child(&node.running.child), Signal::ABORT).unwrap();
+    let ended = node.running.child.wait().unwrap();
     assert_eq!((ended.signal(), ended.core_dumped()), (Some(Signal::ABORT.as_raw()), false), "{ended}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "nothing lies where a dump would");
     // Another program in its place leaves one, if this machine makes dumps at all.

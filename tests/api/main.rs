@@ -5,9 +5,9 @@
 mod bound;
 mod bundle;
 mod cluster;
-#[path = "../cluster/etcd.rs"]
-#[allow(dead_code, reason = "the tests of the stores need more of it")]
-mod etcd;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each suite takes what it needs")]
+mod common;
 mod identity;
 mod input;
 mod local;

@@ -2,44 +2,24 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::Value;
 
-/// How long a condition may take before the test fails. Nothing is measured by it.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(20);
+use super::common::binary::{self, Running};
+pub use super::common::wait::{await_some, await_that};
 
 pub const SOURCES: &str = "/api/v2/logs/sources";
 pub const TARGETS: &str = "/api/v2/logs/targets";
 pub const BUNDLES: &str = "/api/v2/logs/tls-bundles";
 pub const STATUS: &str = "/api/v2/logs/status";
 
-/// Waits until `done` gives something.
-pub fn await_some<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = done() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        thread::sleep(LOOK);
-    }
-}
-
-/// Waits until `done` holds.
-pub fn await_that(what: &str, mut done: impl FnMut() -> bool) {
-    await_some(what, || done().then_some(()));
-}
-
 pub struct Node {
+    pub running: Running,
     pub place: tempfile::TempDir,
-    pub child: Child,
     /// `https://127.0.0.1:port`.
     pub url: String,
 }
@@ -74,24 +54,20 @@ impl Node {
 
     pub fn named(name: &str, config: &str) -> Self {
         let config = format!("node = {name:?}\n{config}");
-        Self::by(tempfile::tempdir().expect("a directory"), &config, Command::new(env!("CARGO_BIN_EXE_corelane")))
+        Self::by(tempfile::tempdir().expect("a directory"), &config, binary::command())
     }
 
     /// In a directory that is prepared, by a command that is the binary or leads to it.
     pub fn by(place: tempfile::TempDir, config: &str, mut command: Command) -> Self {
         let file = place.path().join("corelane.toml");
         fs::write(&file, config).unwrap();
-        let log = File::create(place.path().join("log")).unwrap();
-        for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR", "CORELANE_LOG", "NOTIFY_SOCKET"] {
-            command.env_remove(name);
-        }
-        command.args(["run", "--dev", "--config"]).arg(&file);
+        binary::apart(&mut command).args(["run", "--dev", "--config"]).arg(&file);
         command.arg("--state-dir").arg(place.path().join("state"));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("the binary runs");
-        let mut node = Self { place, child, url: String::new() };
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let running = Running::start(&mut command, &place.path().join("log"));
+        let mut node = Self { running, place, url: String::new() };
         node.url = await_some("the node's endpoint", || {
-            let ended = node.child.try_wait().expect("a child");
-            assert!(ended.is_none(), "the node ended: {}", node.log());
+            node.running.check();
             // Written before the API answers; whoever connects waits in the backlog.
             let text = fs::read_to_string(node.state().join("endpoint.json")).ok()?;
             let endpoint: Value = serde_json::from_str(&text).ok()?;
@@ -118,10 +94,7 @@ impl Node {
 
     /// The command line on this node.
     pub fn corelane(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
-        for name in ["CORELANE_JWT", "CORELANE_ENDPOINT"] {
-            command.env_remove(name);
-        }
+        let mut command = binary::command();
         command.arg("--state-dir").arg(self.state()).args(args).output().expect("the binary runs")
     }
 
@@ -156,19 +129,6 @@ impl Node {
     /// The revision in force.
     pub fn revision(&self) -> u64 {
         self.get(STATUS).body["revision"].as_u64().expect("a revision")
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("---- the node's log ----\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
-        }
-        // Gone already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

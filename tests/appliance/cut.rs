@@ -4,10 +4,10 @@
 use corelane_perf::loki::{Fault, Share};
 
 use crate::{
+    common::proxy::Proxy,
     line::Growing,
     node::{Node, PATIENCE, await_that, in_flight, on_both, total},
     peer,
-    proxy::Proxy,
 };
 
 #[test]

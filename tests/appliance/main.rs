@@ -6,6 +6,9 @@
 
 mod apart;
 mod change;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each suite takes what it needs")]
+mod common;
 mod cut;
 mod deleted;
 mod filtered;
@@ -17,9 +20,6 @@ mod line;
 mod node;
 mod outage;
 mod peer;
-#[path = "../common/proxy.rs"]
-#[allow(dead_code, reason = "the tests of etcd need more of it")]
-mod proxy;
 mod refusal;
 mod rotation;
 mod routing;

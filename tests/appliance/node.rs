@@ -4,20 +4,15 @@ use std::{
     fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
-/// How long a condition may take before the test fails. Nothing is measured by it.
-pub const PATIENCE: Duration = Duration::from_secs(90);
-/// How often a condition is looked at.
-const LOOK: Duration = Duration::from_millis(20);
-/// Lines of its log that a failed test shows.
-const LOG_LINES_SHOWN: usize = 40;
+use crate::common::binary::{Running, apart};
+pub use crate::common::wait::{PATIENCE, await_some, await_that};
 
 /// The ways to the kernel that every promise holds on.
 pub const BACKENDS: [&str; 2] = ["uring", "poll"];
@@ -30,23 +25,6 @@ pub fn on_both(test: impl Fn(&'static str) + Sync) {
         let failed: Vec<&str> = runs.into_iter().filter_map(|(on, run)| run.join().is_err().then_some(on)).collect();
         assert!(failed.is_empty(), "failed on {failed:?}; see above");
     });
-}
-
-/// Waits until `done` gives something.
-pub fn await_some<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = done() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        thread::sleep(LOOK);
-    }
-}
-
-/// Waits until `done` holds.
-pub fn await_that(what: &str, mut done: impl FnMut() -> bool) {
-    await_some(what, || done().then_some(()));
 }
 
 /// Runs the command line with nothing of this process's environment that could lead it elsewhere.
@@ -63,17 +41,15 @@ fn command_by(runner: &[String]) -> Command {
     let mut words = runner.iter().chain([&binary]);
     let mut command = Command::new(words.next().expect("at least the binary"));
     command.args(words);
-    for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR", "NOTIFY_SOCKET"] {
-        command.env_remove(name);
-    }
+    apart(&mut command);
     command
 }
 
 /// One node: its directory, and its process while it runs.
 pub struct Node {
+    running: Option<Running>,
     place: tempfile::TempDir,
     backend: &'static str,
-    child: Option<Child>,
     /// More of its environment, and a redirection its shell makes: what a service manager would give it.
     manager: Vec<(String, String)>,
     passed: Option<String>,
@@ -88,7 +64,7 @@ impl Node {
         for name in ["conf.d", "logs"] {
             fs::create_dir(place.path().join(name)).expect("a directory");
         }
-        Self { place, backend, child: None, manager: Vec::new(), passed: None, runner: Vec::new() }
+        Self { running: None, place, backend, manager: Vec::new(), passed: None, runner: Vec::new() }
     }
 
     /// Runs it and its command line by another program from now on, which must become it (exec).
@@ -138,14 +114,14 @@ impl Node {
 
     /// Starts it without waiting.
     pub fn spawn(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
+        assert!(self.running.is_none(), "it runs already");
         let mut program = self.managed();
         program.env_remove("NOTIFY_SOCKET");
         let open = |name: &str| {
             let file = fs::OpenOptions::new().create(true).append(true).open(self.path(name));
             Stdio::from(file.expect("a file"))
         };
-        let child = program
+        program
             .envs(self.manager.iter().cloned())
             .args(["run", "--node", "n1", "--listen", "127.0.0.1:0", "--backend", self.backend, "--state-dir"])
             .arg(self.state_dir())
@@ -153,47 +129,36 @@ impl Node {
             .arg(self.path("conf.d"))
             .stdin(Stdio::null())
             .stdout(open("stdout"))
-            .stderr(open("log"))
-            .process_group(0)
-            .spawn()
-            .expect("the binary runs");
-        self.child = Some(child);
+            .process_group(0);
+        self.running = Some(Running::start(&mut program, &self.path("log")));
     }
 
     /// Starts it and waits until it answers.
     pub fn start(&mut self) {
         self.spawn();
         await_that("the node answers", || {
-            let ended = self.child.as_mut().expect("it runs").try_wait().expect("a child");
-            assert!(ended.is_none(), "the node ended: {ended:?}");
+            self.running.as_mut().expect("it runs").check();
             self.try_status().is_some()
         });
     }
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().expect("it can be killed");
-        child.wait().expect("a child");
+        self.running.take().expect("it runs").kill();
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, signal).expect("it can be signalled");
+        self.running.as_ref().expect("it runs").signal(signal);
     }
 
     /// SIGTERM, and waits until it has ended.
     pub fn terminate(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        let mut child = self.child.take().expect("it runs");
-        let ended = await_some("it ends after SIGTERM", || child.try_wait().expect("a child"));
-        assert!(ended.success(), "{ended}\n{}", self.log_end());
-        ended
+        self.running.take().expect("it runs").terminate()
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
+        self.running.as_ref().expect("it runs").pid()
     }
 
     /// Its command line.
@@ -241,30 +206,11 @@ impl Node {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    fn log_end(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
-    }
-
     /// Files it holds open although they are deleted, by name.
     pub fn deleted_files(&self) -> Vec<PathBuf> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors");
         let links = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         links.filter(|link| link.starts_with(self.place.path()) && is_deleted(link)).collect()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // Gone already is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if thread::panicking() {
-            println!("the node's log ends:\n{}", self.log_end());
-        }
     }
 }
 

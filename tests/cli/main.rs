@@ -2,6 +2,9 @@
 
 mod apply;
 mod basic;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each suite takes what it needs")]
+mod common;
 mod help;
 mod node;
 mod view;

@@ -4,21 +4,11 @@ use std::{
     fs,
     io::Write,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
 };
 
-/// How long a condition may take before the test fails. Nothing is measured by it.
-pub const PATIENCE: Duration = Duration::from_secs(90);
-
-/// The binary, with nothing of this process's environment that could lead it elsewhere.
-pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
-    for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR", "NO_COLOR", "COLUMNS"] {
-        command.env_remove(name);
-    }
-    command
-}
+use crate::common::binary::Running;
+pub use crate::common::{binary::command, wait::await_some};
 
 pub fn corelane(args: &[&str]) -> Output {
     command().args(args).stdin(Stdio::null()).output().expect("the binary runs")
@@ -36,22 +26,10 @@ pub fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
-/// Waits until `done` gives something.
-pub fn await_some<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = done() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// A running node, killed when the test is over.
 pub struct Node {
+    running: Running,
     pub state: tempfile::TempDir,
-    child: Child,
 }
 
 impl Node {
@@ -61,18 +39,13 @@ impl Node {
 
     pub fn start_with(flags: &[&str]) -> Self {
         let state = tempfile::tempdir().expect("a directory");
-        let child = command()
-            .args(["run", "--dev", "--node", "n1", "--state-dir"])
-            .arg(state.path())
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary runs");
-        let mut node = Self { state, child };
+        let mut command = command();
+        command.args(["run", "--dev", "--node", "n1", "--state-dir"]).arg(state.path()).args(flags);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let running = Running::start(&mut command, &state.path().join("log"));
+        let mut node = Self { running, state };
         await_some("the node answers", || {
-            assert!(node.child.try_wait().expect("a child").is_none(), "the node ended");
+            node.running.check();
             (code(&node.run(&["status"])) == 0).then_some(())
         });
         node
@@ -116,13 +89,5 @@ impl Node {
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         fs::write(&path, content).expect("a file");
         path.to_str().expect("text").to_owned()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

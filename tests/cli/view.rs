@@ -5,7 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::node::{Node, await_some, code, err, out};
+use crate::{
+    common::binary::apart,
+    node::{Node, await_some, code, err, out},
+};
 
 const WIDE: &str = "--file=/nowhere/a-long-path-to-nowhere/a-long-name-of-a-file-that-is-not-there.log";
 
@@ -20,9 +23,7 @@ fn on_terminal(node: &Node, columns: u32, environment: &[(&str, &str)], args: &s
     let line = format!("stty cols {columns}; {program} --state-dir {state} {args}");
     let mut command = Command::new("script");
     command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
-    for name in ["NO_COLOR", "COLUMNS", "CORELANE_JWT", "CORELANE_ENDPOINT"] {
-        command.env_remove(name);
-    }
+    apart(&mut command);
     let output = command.env("TERM", "xterm").envs(environment.iter().copied()).output();
     out(&output.expect("script(1) of bsdutils runs")).replace('\r', "")
 }

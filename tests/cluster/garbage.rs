@@ -14,7 +14,10 @@ use corelane::{
 use serde_json::json;
 
 use crate::{
-    etcd::{Etcd, PATIENCE, eventually, runtime},
+    common::{
+        etcd::{Etcd, runtime},
+        wait::{PATIENCE, eventually},
+    },
     peer::{Peer, SECRET, config, loki, put_source, source},
 };
 

@@ -4,16 +4,15 @@
 //! Each test has directories, ports and children of its own and waits for conditions, never for a time to pass.
 
 mod cli;
-mod etcd;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each suite takes what it needs")]
+mod common;
 mod garbage;
 mod node;
 mod outage;
 mod partition;
 mod peer;
 mod process;
-#[path = "../common/proxy.rs"]
-#[allow(dead_code, reason = "the tests of delivery need more of it")]
-mod proxy;
 mod secure;
 mod storm;
 mod suite;

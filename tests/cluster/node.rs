@@ -1,9 +1,9 @@
 //! A whole corelane on the cluster's etcd: its directory, its client, and a child that never outlives the test.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Output, Stdio},
 };
 
 use corelane::{
@@ -15,10 +15,13 @@ use corelane::{
     },
 };
 use http::Method;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::etcd::{Etcd, await_some};
+use crate::common::{
+    binary::{self, Running},
+    etcd::Etcd,
+    wait::await_some,
+};
 
 pub const SOURCES: &str = "/api/v2/logs/sources";
 pub const TARGETS: &str = "/api/v2/logs/targets";
@@ -28,7 +31,7 @@ const COLLECTORS: &str = "/api/v2/logs/collectors";
 pub struct Node {
     pub name: String,
     directory: PathBuf,
-    child: Option<Child>,
+    running: Option<Running>,
     client: Option<Client>,
 }
 
@@ -54,7 +57,7 @@ impl Node {
             endpoints,
         );
         fs::write(directory.join("corelane.toml"), config).expect("a file");
-        Self { name: name.to_owned(), directory, child: None, client: None }
+        Self { name: name.to_owned(), directory, running: None, client: None }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -65,17 +68,11 @@ impl Node {
     pub fn start(&mut self) {
         let endpoint = self.path("state/endpoint.json");
         let _ = fs::remove_file(endpoint);
-        let log = File::options().create(true).append(true).open(self.path("log")).expect("a file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
-        for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR", "CORELANE_LOG", "NOTIFY_SOCKET"] {
-            command.env_remove(name);
-        }
-        command.args(["run", "--config"]).arg(self.path("corelane.toml"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().expect("the binary runs"));
+        let mut command = binary::command();
+        command.args(["run", "--config"]).arg(self.path("corelane.toml")).stdin(Stdio::null()).stdout(Stdio::null());
+        self.running = Some(Running::start(&mut command, &self.path("log")));
         self.client = Some(await_some("the node answers", || {
-            let ended = self.child.as_mut().expect("it runs").try_wait().expect("a child");
-            assert!(ended.is_none(), "the node ended: {}", self.log());
+            self.running.as_mut().expect("it runs").check();
             let endpoint = Endpoint::read(&self.path("state")).ok()?;
             let token = fs::read_to_string(&Keys::of(&self.path("state")).token).ok()?;
             let client = Client::new(&endpoint.endpoint, &Trust::Pinned(endpoint.certificate_pem), Some(token)).ok()?;
@@ -85,18 +82,12 @@ impl Node {
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().expect("it can be killed");
-        child.wait().expect("a child");
+        self.running.take().expect("it runs").kill();
     }
 
     /// SIGTERM, and waits until it has ended well.
     pub fn terminate(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, Signal::TERM).expect("it can be signalled");
-        let ended = await_some("it ends after SIGTERM", || child.try_wait().expect("a child"));
-        assert!(ended.success(), "{ended}\n{}", self.log());
+        self.running.take().expect("it runs").terminate();
     }
 
     pub fn send(&self, method: Method, path: &str, body: &Value) -> Reply {
@@ -128,35 +119,20 @@ impl Node {
         collectors.into_iter().find(|collector| collector["id"] == node)
     }
 
-    /// Its command line, which must succeed; what it printed.
-    pub fn cli(&self, args: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
-        for name in ["CORELANE_JWT", "CORELANE_ENDPOINT", "CORELANE_STATE_DIR"] {
-            command.env_remove(name);
-        }
-        let output = command.arg("--state-dir").arg(self.path("state")).args(args).stdin(Stdio::null()).output();
-        let output = output.expect("the binary runs");
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
+    /// Its command line.
+    pub fn run(&self, args: &[&str]) -> Output {
+        let mut command = binary::command();
+        command.arg("--state-dir").arg(self.path("state")).args(args).stdin(Stdio::null());
+        command.output().expect("the binary runs")
     }
 
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // Gone already is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            println!("the log of {} ends:\n{}", self.name, lines[lines.len().saturating_sub(20)..].join("\n"));
-        }
+    /// As `run`, and it must succeed; what it printed, and what it said beside that.
+    pub fn cli(&self, args: &[&str]) -> (String, String) {
+        let Output { status, stdout, stderr } = self.run(args);
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        let (stdout, stderr) = (text(stdout), text(stderr));
+        assert!(status.success(), "{args:?}: {stdout}{stderr}");
+        (stdout, stderr)
     }
 }
 

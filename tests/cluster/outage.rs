@@ -6,7 +6,10 @@ use corelane::{config::Kind, fault::Kind as FaultKind};
 use etcd_client::CompactionOptions;
 
 use crate::{
-    etcd::{Etcd, eventually, runtime},
+    common::{
+        etcd::{Etcd, runtime},
+        wait::eventually,
+    },
     peer::{Peer, config, source},
 };
 
@@ -48,6 +51,16 @@ fn a_node_starts_and_runs_with_etcd_down_and_converges_when_it_returns() {
         peer.await_up().await;
         peer.put(Kind::Source, source("c")).await;
         other.await_plan("it converges too", |plan| plan.sources.len() == 3).await;
+    });
+}
+
+#[test]
+fn a_change_made_while_etcd_is_asked_for_the_first_time_is_not_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(1);
+    runtime().block_on(async {
+        let peer = Peer::start(&config(place.path(), "n1", &etcd));
+        assert_eq!(peer.put(Kind::Source, source("a")).await, 1);
     });
 }
 

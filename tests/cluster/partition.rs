@@ -14,10 +14,13 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    etcd::{Etcd, PATIENCE, await_some, runtime},
+    common::{
+        etcd::{Etcd, runtime},
+        proxy::Proxy,
+        wait::{PATIENCE, await_some},
+    },
     node::{Node, SOURCES, TARGETS},
     outage::{all_converge, three},
-    proxy::Proxy,
 };
 
 const MEMBERS: usize = 3;

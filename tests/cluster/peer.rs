@@ -17,7 +17,7 @@ use corelane::{
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::etcd::{Etcd, eventually};
+use crate::common::{etcd::Etcd, wait::eventually};
 
 /// A secret that must show nowhere.
 pub const SECRET: &str = "hunter2-hunter2";

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    etcd::{Etcd, await_some},
+    common::{etcd::Etcd, wait::await_some},
     node::{self, SOURCES, TARGETS},
     peer::source,
 };
@@ -80,7 +80,7 @@ fn who_waits_for_the_cluster_does_not_wait_for_the_next_heartbeat() {
         let label = format!("--label=round={round}");
         let verb = if round == 0 { "create" } else { "update" };
         let args = [verb, "source", "a", "--file=/nonexistent/a.log", "--log-format=logfmt", &label, "--wait=1m"];
-        let told = by.cli(&args);
+        let (told, _) = by.cli(&args);
         assert!(told.contains("in force on 3 nodes"), "{told}");
     }
     // By the half minute it would be as many of them. Each is a second or two; a busy machine has its time.

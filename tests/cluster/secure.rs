@@ -10,7 +10,7 @@ use corelane_perf::certs::Authority;
 use etcd_client::{Client, ConnectOptions, PermissionType, RoleRevokePermissionOptions};
 
 use crate::{
-    etcd::{Etcd, runtime},
+    common::etcd::{Etcd, runtime},
     peer::{Peer, config, source},
 };
 
@@ -57,7 +57,7 @@ fn tls_with_client_certificates() {
         strange.etcd.ca = Some(put(place.path(), "strange.pem", stranger.ca_pem()));
         strange.state_dir = place.path().join("strange");
         let peer = Peer::start(&strange);
-        crate::etcd::eventually("it says what is wrong", || {
+        crate::common::wait::eventually("it says what is wrong", || {
             format!("{:?}", peer.registry.store().feed()).to_lowercase().contains("certificate")
         })
         .await;
@@ -85,7 +85,7 @@ fn users_and_passwords() {
 
         // The user exists and may nothing yet: said so, and mended without a restart.
         let peer = Peer::start(&config);
-        crate::etcd::eventually("it says what is missing", || {
+        crate::common::wait::eventually("it says what is missing", || {
             let feed = format!("{:?}", peer.registry.store().feed());
             feed.contains("permission denied") && feed.contains("needs a role")
         })
@@ -117,7 +117,7 @@ fn users_and_passwords() {
         config.state_dir = place.path().join("none");
         let peer = Peer::start(&config);
         assert!(peer.await_down().await.contains("was not asked yet"));
-        crate::etcd::eventually("it says which file is missing", || {
+        crate::common::wait::eventually("it says which file is missing", || {
             format!("{:?}", peer.registry.store().feed()).contains("password: no such file")
         })
         .await;

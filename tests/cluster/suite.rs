@@ -13,7 +13,7 @@ use corelane::{
 use serde_json::json;
 
 use crate::{
-    etcd::{Etcd, runtime},
+    common::etcd::{Etcd, runtime},
     peer::{Peer, SECRET, config, loki, put_source, source},
 };
 

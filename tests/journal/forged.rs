@@ -1,6 +1,6 @@
 //! What the tests forge is what systemd writes: `journalctl` finds it sound and reads all of it.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use super::{forge::Style, mutate::Seeded, sample};
 
@@ -26,4 +26,20 @@ fn forged_files_are_sound_to_journalctl() {
         let having = told.windows(23).filter(|bytes| bytes == b"SYSLOG_IDENTIFIER=etcd\n").count();
         assert_eq!(matched, having, "style {number}: the lists of its values");
     }
+}
+
+/// Fuzzing compiles sources by their paths, and nothing of the gate builds it.
+#[test]
+fn what_fuzzing_compiles_is_where_it_looks_for_it() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let mut seen = 0;
+    for file in ["src/lib.rs", "fuzz_targets/journal.rs", "fuzz_targets/hidden.rs"].map(|file| fuzz.join(file)) {
+        let text = std::fs::read_to_string(&file).expect("a source");
+        for path in text.lines().filter_map(|line| line.strip_prefix("#[path = \"")?.strip_suffix("\"]")) {
+            let directory = file.parent().expect("a directory");
+            assert!(directory.join(path).is_file(), "{}: {path}", file.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 12, "{seen} paths");
 }

@@ -20,7 +20,8 @@ const ENTRIES: usize = 40;
 #[test]
 fn no_bit_of_the_header_hides_an_entry_in_silence() {
     let mut silent = Vec::new();
-    for number in 0..8 {
+    // Regular with the old hash and offline; compact with the keyed one and archived.
+    for number in [0, 7] {
         let sound = sample::journal(Style::numbered(number), ENTRIES as u64, &mut Seeded(number));
         for bit in 0..8 * HEADER_BYTES {
             let mut file = sound.clone();

@@ -433,12 +433,12 @@ impl JournalFile {
         let tail = self.header.tail_object_offset.saturating_add(PAST_TAIL_BYTES);
         let end = tail.min(start.saturating_add(JOURNAL_WINDOW_BYTES as u64));
         if self.index.as_ref().is_some_and(|index| index.sparse) {
-            return end.min(offset + ENTRY_ROOM_BYTES);
+            return end.min(offset.saturating_add(ENTRY_ROOM_BYTES));
         }
         let mut last = offset;
         for item in self.items_ahead().skip(1) {
-            if item > last + GAP_BYTES {
-                return end.min(last + ENTRY_ROOM_BYTES);
+            if item > last.saturating_add(GAP_BYTES) {
+                return end.min(last.saturating_add(ENTRY_ROOM_BYTES));
             }
             if item >= end {
                 break;
@@ -465,7 +465,7 @@ impl JournalFile {
         loop {
             if self.window.slice(offset, need).is_none() {
                 let owner = self.owner()?;
-                let reach = (offset - start) as usize + need;
+                let reach = ((offset - start) as usize).saturating_add(need);
                 let want = self.stretch(start, offset).saturating_sub(start) as usize;
                 match self.window.fill(io, owner, start, reach, want) {
                     // The bad place may lie before it: then its DATA are read one by one.
@@ -474,7 +474,7 @@ impl JournalFile {
                         continue;
                     }
                     Err(Stop::Io(_)) => {
-                        self.group = offset + ENTRY_ITEMS_AT as u64;
+                        self.group = offset.saturating_add(ENTRY_ITEMS_AT as u64);
                         return Ok(None);
                     }
                     Err(Stop::End) => return Ok(None),

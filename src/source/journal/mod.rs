@@ -128,7 +128,7 @@ pub struct JournalCounts {
     pub unattributed: u64,
     /// Lost to damage.
     pub damaged: u64,
-    /// Came without a field that could not be read.
+    /// Came without a field that could not be read, or with one whose hash says that it was another.
     pub spoiled: u64,
     /// Their message was cut at `limits::JOURNAL_FIELD_BYTES_MAX`.
     pub cut: u64,

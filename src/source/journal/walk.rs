@@ -67,11 +67,12 @@ impl JournalFile {
             let at = walk.at;
             match head {
                 Some(head) if found || !walk.lost => {
-                    walk.at = walk.at.saturating_add(head.size).next_multiple_of(ALIGNMENT);
+                    let end = walk.at.saturating_add(head.size);
+                    walk.at = end.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX);
                     walk.lost = false;
                 }
                 _ => {
-                    walk.at += ALIGNMENT;
+                    walk.at = walk.at.saturating_add(ALIGNMENT);
                     (walk.lost, walk.damage) = (true, true);
                 }
             }

@@ -27,7 +27,10 @@ use serde_json::{Value, json};
 
 use self::flow::{Growing, LINE_BYTES_MIN, Lags, MARKER};
 use crate::{
-    etcd::{Etcd, PATIENCE, await_some},
+    common::{
+        etcd::Etcd,
+        wait::{PATIENCE, await_some},
+    },
     node::{Node, SOURCES, TARGETS},
     peer::source,
 };

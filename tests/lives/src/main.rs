@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   corelane-lives --seed N                       one life, told as it happens
-//!   corelane-lives [--first N] [--seeds N] [--minutes N | --seconds N] [--threads N] [--failures N] [--every-kind N]
+//!   corelane-lives [--first N] [--seeds N] [--minutes N] [--threads N] [--failures N] [--every-kind N]
 //! ```
 //! `--every-kind N` fails a run in which some kind of trouble took effect less than N times. `--failures N` goes on
 //! until so many lives have failed. `--isolation N` lives each of N seeds twice, with and without a dead target, and

@@ -134,6 +134,10 @@ impl Etcd {
         if self.feed() != store::Feed::Up {
             return Ok(None);
         }
+        // A record without a sign of life is that of a node that is gone.
+        if self.beat.lease.lock().await.is_none() {
+            return Ok(Some(limits::REPORT_INTERVAL));
+        }
         let mut last = self.beat.last.lock().await;
         let (revision, now) = (record["revision"].clone(), Instant::now());
         match last.as_ref().map(|last| last.wait(&revision, now)) {

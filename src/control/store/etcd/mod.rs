@@ -60,6 +60,9 @@ pub struct Etcd {
     _lock: File,
 }
 
+/// Why etcd says nothing before its first answer, or the first failure to get one.
+const UNASKED: &str = "was not asked yet";
+
 impl Etcd {
     /// Takes what the node last had in force. etcd need not answer.
     ///
@@ -74,7 +77,7 @@ impl Etcd {
         let (revision, kept) = keep.last();
         let layout = Layout::new(&config.cluster);
         let mirror = Mirror::new(layout.clone(), ring.clone(), revision, kept);
-        let reason = "was not asked yet".to_owned();
+        let reason = UNASKED.to_owned();
         let store = Self {
             node: config.node.clone(),
             layout,
@@ -136,6 +139,7 @@ impl Etcd {
 
     /// See `Store::apply`.
     pub async fn apply(&self, change: &Change) -> Result<Arc<Snapshot>, Fault> {
+        self.first_answer().await;
         self.tell_of_other_hands().await?;
         let (txn, next, nonce) = self.transaction(change)?;
         let started = Instant::now();
@@ -163,6 +167,15 @@ impl Etcd {
                 }
                 Err(trouble) => return Err(trouble.into_fault().way_out("nothing was changed")),
             }
+        }
+    }
+
+    /// Waits a little while etcd is asked for the first time: who changes something right after a start is served.
+    async fn first_answer(&self) {
+        if matches!(self.feed(), Feed::Down { reason, .. } if reason == UNASKED) {
+            let mut seen = self.seen.subscribe();
+            // Without an answer the change is refused with the reason there is by then.
+            let _ = timeout(limits::ETCD_CONNECT_TIMEOUT, seen.wait_for(|seen| *seen > 0)).await;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The same life twice: once with a target that is dead for a while, once without. The other target must not notice.
 //!
-//! Lines come at a fixed rate, fast enough that the dead target's credit is used up early in its outage. What is
+//! Lines come at a fixed rate, such that the dead target's credit is used up early in its outage. What is
 //! compared is the time from the write of a line to its first arrival at the other target; and what the lane holds must
 //! not grow while the outage lasts.
 
@@ -18,9 +18,17 @@ use crate::limits;
 const OUTAGE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(35)];
 /// The dead one catches up in the rest of it.
 const WHOLE: Duration = Duration::from_secs(50);
-/// A burst of lines comes so often: some 400 KB/s, which fill the least queue in five seconds.
-const EVERY: Duration = Duration::from_millis(10);
-const LINES: u64 = 4;
+/// How lines come: so many of so many bytes each time. Some 400 KB/s fill the least queue in five seconds; single
+/// lines, each of which is a batch, use up the batches that may be in flight.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    every: Duration,
+    lines: u64,
+    bytes: usize,
+}
+
+const FLOOD: Pace = Pace { every: Duration::from_millis(10), lines: 4, bytes: 900 };
+const TRICKLE: Pace = Pace { every: Duration::from_millis(150), lines: 1, bytes: 0 };
 /// By how much the lag may be worse at the 99th percentile: a part of it, and the grain of the simulated peers.
 const WORSE: f64 = 1.1;
 const GRAIN: Duration = Duration::from_millis(1);
@@ -68,18 +76,19 @@ fn course(seed: u64, dies: bool) -> Course {
     for source in 0..2 {
         life.chains.push(Chain::new(source, format!("{}/log.log", directory(source))));
     }
-    life.least_pad = 900;
+    let pace = if seed / 256 % 2 == 0 { FLOOD } else { TRICKLE };
+    life.least_pad = pace.bytes;
     life.net.borrow_mut().judge.watched = Some(1);
-    let (mut held, mut next, mut writes, mut written) = ([0; 2], EVERY, 0, Vec::new());
+    let (mut held, mut next, mut writes, mut written) = ([0; 2], pace.every, 0, Vec::new());
     let middle = (OUTAGE[0] + OUTAGE[1]) / 2;
     while life.disk.now().mono < WHOLE {
         let now = life.disk.now().mono;
         life.set_manners(0, Manners { is_dead: dies && OUTAGE[0] <= now && now < OUTAGE[1], ..Manners::default() });
         if now >= next {
-            next += EVERY;
+            next += pace.every;
             writes += 1;
             let chain = usize::from(writes % 4 == 0);
-            life.write(chain, LINES);
+            life.write(chain, pace.lines);
             written.resize(life.net.borrow().judge.lines.len(), now);
             if writes % 1_000 == 0 {
                 life.rotate(chain);

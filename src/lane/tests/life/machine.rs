@@ -262,6 +262,8 @@ fn check_memory(lane: &Lane<Sim, NetPort>, queue_bytes: usize) {
     for (_, target) in lane.targets.iter() {
         hold(target.in_flight_bytes <= queue_bytes + beyond, "bytes in flight");
         hold(target.with_port <= limits::BATCHES_IN_FLIGHT_MAX, "batches in flight");
+        // Credit ends at half of it; what lies in open batches then is sealed yet.
+        hold(target.in_flight <= limits::BATCHES_IN_FLIGHT_MAX / 2 + 16, "batches sealed");
     }
 }
 

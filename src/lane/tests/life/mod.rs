@@ -43,7 +43,7 @@ fn nothing_is_lost_in_any_life() {
 
 #[test]
 fn a_dead_target_changes_nothing_for_another() {
-    for seed in [0, 3] {
+    for seed in [0, 259] {
         isolation::compare(seed);
     }
 }

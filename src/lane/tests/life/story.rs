@@ -419,6 +419,7 @@ fn check_leaks(life: &Life) {
     let jobs = usize::from(lane.keeping.has_token());
     hold(lane.awaiting.len() == lane.passes() + jobs, "reads are awaited");
     hold(lane.targets.in_flight() == 0, "batches are in flight");
+    hold(lane.targets.iter().all(|(_, target)| target.in_flight_bytes == 0), "bytes are in flight");
     let open = life.disk.open_files();
     let journals = life.journal.as_ref().map_or(0, |journal| journal.files_there());
     hold(

@@ -155,3 +155,35 @@ fn an_entry_that_claims_too_much_hides_no_other() {
         }
     }
 }
+
+/// Found by fuzzing: the end of what may be read at once was added up beyond the largest number.
+#[test]
+fn an_item_beyond_all_numbers_costs_its_entry_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, all) = journal(directory.path(), Style { compact: false, ..Style::COMMON }, 300);
+    let array = Header::parse(&file).unwrap().entry_array_offset as usize;
+    for n in 0..4 {
+        for to in [u64::MAX, u64::MAX - 7, i64::MAX as u64 - 7, u64::MAX - 64 * 1024 - 7] {
+            let mut broken = file.clone();
+            broken[array + 24 + 8 * n..][..8].copy_from_slice(&to.to_le_bytes());
+            let (kept, damaged, troubles) = read(directory.path(), &broken, Disk::warm());
+            assert_eq!((kept.len(), damaged, troubles.len()), (all.len() - 1, 1, 1), "item {n} = {to}");
+        }
+    }
+}
+
+/// The same in a walk, whose place went round to the beginning of the file again: it would not have ended.
+#[test]
+fn an_object_beyond_all_numbers_ends_a_walk() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, all) = journal(directory.path(), Style::COMMON, 100);
+    let mut broken = file.clone();
+    let header_size = Header::parse(&file).unwrap().header_size;
+    // No list, an arena as large as numbers go, and one object that takes all of it.
+    broken[176..184].fill(0);
+    broken[96..104].copy_from_slice(&(u64::MAX - header_size).to_le_bytes());
+    let data = objects(&file).into_iter().rfind(|(_, head)| head.kind == ObjectKind::Data).unwrap().0;
+    broken[data + 8..data + 16].copy_from_slice(&(u64::MAX - data as u64).to_le_bytes());
+    let (kept, damaged, _) = read(directory.path(), &broken, Disk::warm());
+    assert_eq!((kept.len() as u64 + damaged, kept.len() + 1), (all.len() as u64, all.len()));
+}

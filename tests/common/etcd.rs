@@ -13,32 +13,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use etcd_client::{Client, GetOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::wait::{PATIENCE, await_some};
+
 const PROGRAM: &str = "etcd";
-/// How long a condition may take before the test fails. Nothing is measured by it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Waits until `done` gives something.
-pub fn await_some<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = done() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        thread::sleep(LOOK);
-    }
-}
-
-/// As `await_some`, letting others on this thread go on.
-pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 /// One member: its flags, and its process while it runs.
 struct Member {
     name: String,
