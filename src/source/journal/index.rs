@@ -3,9 +3,9 @@
 //! Every DATA object lists the entries that have it. Where each source asks for some value, the lists of the values
 //! asked for name every entry that can be wanted, and no other one needs to be looked at. A list is believed as far as
 //! the chain of all entries confirms it: an entry it names must stand there and have that DATA, and it must be as long
-//! as its DATA object says. Else all entries are read from where all lists were confirmed, and that is told. Only archived
-//! files are read by their index: a writer commits an entry first and lists it afterwards. Their last entries are read
-//! in any case, since a writer that fails to list one rotates.
+//! as its DATA object says. Else all entries are read from where every list was confirmed, and that is told. Only
+//! archived files are read by their index: a writer commits an entry first and lists it afterwards. Their last entries
+//! are read in any case, since a writer that fails to list one rotates.
 
 use super::{
     chain::{Item, Link, items_at},
