@@ -14,6 +14,7 @@ use std::{
 use super::{
     JournalCursor, Start,
     file::{JournalFile, Stage},
+    patience::may_pass,
     seek::{Goal, Seek},
     span::{Io, Stop},
 };
@@ -47,7 +48,11 @@ impl JournalCursor {
             Look::Live(index) => self.each_live(io, index, Look::Live, Look::List)?,
             Look::List => {
                 self.files.iter_mut().for_each(|file| file.safe = file.seen);
-                self.list(io);
+                if !self.list(io) {
+                    io.patience.names_heal();
+                } else if io.patience.endures_names(io.ring.now().mono) {
+                    return Err(Stop::Failing);
+                }
                 self.to(Look::Headers(0));
             }
             Look::Headers(index) if index < self.files.len() => {
@@ -114,14 +119,17 @@ impl JournalCursor {
         Ok(())
     }
 
-    /// Lists the directories and opens what is new.
-    fn list<R: Ring>(&mut self, io: &mut Io<'_, R>) {
+    /// Lists the directories and opens what is new; true when something could not be had that may be had again.
+    fn list<R: Ring>(&mut self, io: &mut Io<'_, R>) -> bool {
         let mut found = Vec::new();
+        let mut failing = false;
         let mut watched = Vec::new();
         for directory in &self.directories {
             watched.push(directory.clone());
-            for below in list_one(io, &mut self.refused, directory, &mut found) {
-                list_one(io, &mut self.refused, &below, &mut found);
+            let (below, failed) = list_one(io, &mut self.refused, directory, &mut found);
+            failing |= failed;
+            for below in below {
+                failing |= list_one(io, &mut self.refused, &below, &mut found).1;
                 watched.push(below);
             }
         }
@@ -157,11 +165,13 @@ impl JournalCursor {
         drop(by_path);
         self.files.iter_mut().zip(listed).for_each(|(file, listed)| file.listed = listed);
         for path in new {
-            self.open(io, path);
+            failing |= self.open(io, path);
         }
+        failing
     }
 
-    fn open<R: Ring>(&mut self, io: &mut Io<'_, R>, path: PathBuf) {
+    /// True when it may be opened another time.
+    fn open<R: Ring>(&mut self, io: &mut Io<'_, R>, path: PathBuf) -> bool {
         let opened = io.ring.open(&path).and_then(|handle| {
             io.ring.stat(handle).inspect_err(|_| io.ring.close(handle)).map(|meta| (handle, (meta.device, meta.inode)))
         });
@@ -169,14 +179,19 @@ impl JournalCursor {
             Ok((handle, inode)) => {
                 self.files.push(JournalFile::new(self.next_id, path, inode, handle));
                 self.next_id = self.next_id.wrapping_add(1);
+                false
             }
             // Gone or renamed since it was listed: the next look finds it under its new name. Not so a dangling link,
             // which is worth one more look only.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.stale |= self.refused.insert(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.stale |= self.refused.insert(path);
+                false
+            }
             Err(error) => {
                 if self.refused.insert(path.clone()) {
                     io.troubles.tell(format!("{}: cannot be read: {error}", path.display()));
                 }
+                may_pass(&error)
             }
         }
     }
@@ -336,13 +351,15 @@ fn goal(start: &Start, first: bool, seqnum_trusted: bool, header: &Header) -> Go
     }
 }
 
-/// Adds the journal files of one directory to `found`; gives the directories of machines and namespaces below it.
+/// Adds the journal files of one directory to `found`; gives the directories of machines and namespaces below it, and
+/// whether it could not be listed for a reason that may pass.
 fn list_one<R: Ring>(
     io: &mut Io<'_, R>,
     refused: &mut BTreeSet<PathBuf>,
     directory: &Path,
     found: &mut Vec<PathBuf>,
-) -> Vec<PathBuf> {
+) -> (Vec<PathBuf>, bool) {
+    let mut failed = false;
     let entries = match io.ring.list(directory, JOURNAL_FILES_MAX + 1) {
         Ok(entries) => entries,
         // Directories come and go: /run/log/journal is away after the flush to /var.
@@ -356,6 +373,7 @@ fn list_one<R: Ring>(
             if refused.insert(directory.to_owned()) {
                 io.troubles.tell(format!("{}: cannot be listed: {error}", directory.display()));
             }
+            failed = may_pass(&error);
             Vec::new()
         }
     };
@@ -368,7 +386,7 @@ fn list_one<R: Ring>(
             found.push(directory.join(&entry.name));
         }
     }
-    below
+    (below, failed)
 }
 
 /// `<machine-id>` or `<machine-id>.<namespace>`.

@@ -10,6 +10,7 @@ use std::io;
 use super::{
     JournalCursor,
     file::{JournalFile, Peeked, Stage},
+    patience::may_pass,
     span::{Io, Part, Span, Stop},
 };
 use crate::{ring::Ring, wire::journal::State};
@@ -77,7 +78,7 @@ impl JournalCursor {
             }
             self.pass_window(index);
             // By its header it is due; its first entry says whether it is.
-            if self.opened(io, index) && !self.skips(io, index)? {
+            if self.opened(io, index)? && !self.skips(io, index)? {
                 self.files[index].peek(io)?;
             }
         }
@@ -131,16 +132,18 @@ impl JournalCursor {
     }
 
     /// Opens a file that was closed to wait for its turn; one that cannot be opened any more is counted.
-    fn opened<R: Ring>(&mut self, io: &mut Io<'_, R>, index: usize) -> bool {
+    fn opened<R: Ring>(&mut self, io: &mut Io<'_, R>, index: usize) -> Result<bool, Stop> {
         let file = &mut self.files[index];
         if file.handle.is_some() {
-            return true;
+            return Ok(true);
         }
         match io.ring.open(&file.path) {
             Ok(handle) => {
                 file.handle = Some(handle);
-                true
+                io.patience.names_heal();
+                Ok(true)
             }
+            Err(error) if may_pass(&error) && io.patience.endures_names(io.ring.now().mono) => Err(Stop::Failing),
             Err(error) => {
                 let lost = file.seen - file.next;
                 let why = match error.kind() {
@@ -150,7 +153,7 @@ impl JournalCursor {
                 io.troubles.tell(format!("{}: {lost} entries were not read: {why}", file.path.display()));
                 self.counts.unattributed = self.counts.unattributed.saturating_add(lost);
                 file.finish(io.ring);
-                false
+                Ok(false)
             }
         }
     }

@@ -5,7 +5,7 @@
 //! there counts as damaged and reading goes on. The places after it get half as long each, so that a bad region does
 //! not hold up the rest for ever; a place that heals gives the patience back.
 
-use std::{io, time::Duration};
+use std::{io, ops::Range, time::Duration};
 
 use crate::limits::{JOURNAL_PATIENCE, JOURNAL_PATIENCE_MIN};
 
@@ -16,13 +16,15 @@ pub(super) struct Patience {
     place: Option<(u32, u64)>,
     since: Duration,
     allowed: Duration,
+    /// Since when some file cannot be opened, or some directory not be listed.
+    names_since: Option<Duration>,
     /// Not told yet: the file, and what became of its place.
     news: Vec<(u32, String)>,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { place: None, since: Duration::ZERO, allowed: JOURNAL_PATIENCE, news: Vec::new() }
+        Self { place: None, since: Duration::ZERO, allowed: JOURNAL_PATIENCE, names_since: None, news: Vec::new() }
     }
 }
 
@@ -45,17 +47,36 @@ impl Patience {
         false
     }
 
-    /// A read at this place went well.
+    /// Notes that a file or directory cannot be had for a reason that may pass; whether to wait for it. What is read
+    /// meanwhile would come before what lies there, and a restart would take that for read.
+    pub fn endures_names(&mut self, now: Duration) -> bool {
+        now.saturating_sub(*self.names_since.get_or_insert(now)) < JOURNAL_PATIENCE
+    }
+
+    /// All files and directories can be had.
+    pub fn names_heal(&mut self) {
+        self.names_since = None;
+    }
+
+    /// These bytes were read.
     #[inline]
-    pub fn heals(&mut self, file: u32, offset: u64) {
-        if self.place == Some((file, offset)) {
-            *self = Self { news: std::mem::take(&mut self.news), ..Self::default() };
+    pub fn heals(&mut self, file: u32, bytes: Range<u64>) {
+        if self.place.is_some_and(|(of, at)| of == file && bytes.contains(&at)) {
+            let (news, names_since) = (std::mem::take(&mut self.news), self.names_since);
+            *self = Self { news, names_since, ..Self::default() };
         }
     }
 
     pub fn take_news(&mut self) -> Vec<(u32, String)> {
         std::mem::take(&mut self.news)
     }
+}
+
+/// Whether asking again may help: the disk, or descriptors or memory that somebody else has at the moment.
+pub(super) fn may_pass(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::STALE, Errno::TIMEDOUT];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
 }
 
 #[cfg(test)]
@@ -76,7 +97,9 @@ mod tests {
         assert_eq!(waits[0], JOURNAL_PATIENCE);
         assert!(waits.windows(2).all(|pair| pair[1] <= pair[0]) && waits[8] == JOURNAL_PATIENCE_MIN, "{waits:?}");
         assert!(patience.endures(1, 9, &error, now));
-        patience.heals(1, 9);
+        patience.heals(1, 0..9);
+        assert!(patience.place.is_some(), "what lies before it does not tell");
+        patience.heals(1, 9..10);
         assert!(patience.endures(1, 10, &error, now) && patience.allowed == JOURNAL_PATIENCE);
         assert!(patience.take_news().last().is_some_and(|(file, what)| *file == 1 && what.contains("at 10")));
     }

@@ -135,8 +135,9 @@ impl Span {
         want: usize,
     ) -> Result<(), Stop> {
         if let Some(error) = self.failed.take() {
+            let at = self.start.saturating_add(self.len as u64);
             self.clear();
-            return Err(io.failed(owner, offset, error));
+            return Err(io.failed(owner, at, error));
         }
         if self.slice(offset, need).is_some() {
             return Ok(());
@@ -164,10 +165,10 @@ impl Span {
                 Ok(ReadNow::Ready(bytes)) => self.len += bytes,
                 Ok(ReadNow::WouldBlock) => return Err(self.submit(io, owner, at, want)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io.failed(owner, offset, error)),
+                Err(error) => return Err(io.failed(owner, at, error)),
             }
         }
-        io.patience.heals(owner.file, offset);
+        io.patience.heals(owner.file, offset..offset.saturating_add(self.len as u64));
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub struct Disk {
     done: VecDeque<Completion>,
     /// Bytes of every file that no read gets.
     pub broken: Range<u64>,
+    /// Too many files are open: none can be opened, no directory be listed.
+    pub is_full: bool,
     pub clock: Duration,
     /// Runs before every read, listing and opening: somebody else at work.
     pub meanwhile: Option<Box<dyn FnMut()>>,
@@ -45,6 +47,7 @@ impl Disk {
             reads: 0,
             done: VecDeque::new(),
             broken: 0..0,
+            is_full: false,
             clock: Duration::ZERO,
             meanwhile: None,
         }
@@ -56,6 +59,10 @@ impl Disk {
 
     pub fn open_files(&self) -> usize {
         self.files.len()
+    }
+
+    fn room(&self) -> io::Result<()> {
+        if self.is_full { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
     }
 
     fn file(&self, handle: Handle) -> io::Result<&File> {
@@ -114,6 +121,7 @@ impl Ring for Disk {
 
     fn open(&mut self, path: &Path) -> io::Result<Handle> {
         self.meanwhile();
+        self.room()?;
         self.next += 1;
         self.files.insert(self.next, File::open(path)?);
         Ok(Handle(self.next))
@@ -137,6 +145,7 @@ impl Ring for Disk {
 
     fn list(&mut self, directory: &Path, max: usize) -> io::Result<Vec<Entry>> {
         self.meanwhile();
+        self.room()?;
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;
