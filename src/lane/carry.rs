@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     batch::Item,
-    limits::{FRAME_BYTES_MAX, READ_RETRY, TAIL_POLL},
+    limits::{FRAME_BYTES_MAX, JOURNAL_POLL, READ_RETRY, TAIL_POLL},
     model::{Decoded, Fields, Level, Nanos, ObjectId, Position, Record},
     orders::{Part, Port},
     plan::{MetadataField, Output, Plan},
@@ -37,6 +37,8 @@ enum Carried {
     Ahead(Nanos),
     /// Nothing more now.
     Idle,
+    /// There may be more, which the disk does not give at the moment; the journal itself tells.
+    Failing,
     Failed(std::io::Error),
 }
 
@@ -110,6 +112,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             }
             // The ring has no room for another read.
             Carried::Pending => pass.state = PassState::Failed { until: now + TAIL_POLL },
+            Carried::Failing => pass.state = PassState::Failed { until: now + JOURNAL_POLL },
             Carried::Failed(_) => pass.state = PassState::Failed { until: now + READ_RETRY },
             Carried::Budget | Carried::Full => {}
         }
@@ -189,6 +192,9 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
             Ok(Next::Idle) => {
                 if let Cursor::Journal(journal) = cursor {
                     *at = Position::Journal(journal.position());
+                    if journal.is_failing() {
+                        return Carried::Failing;
+                    }
                 }
                 return Carried::Idle;
             }

@@ -1,7 +1,7 @@
 //! Asking the processor to fetch what will be read soon.
 
 /// Bytes the processor fetches at once, on all it runs on here; where they are more, some requests say nothing new.
-pub const LINE_BYTES: usize = 64;
+const LINE_BYTES: usize = 64;
 
 /// Says that these bytes will be read soon. Never waits, and reads nothing that could fail; where the processor cannot
 /// be told, nothing happens.

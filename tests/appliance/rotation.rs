@@ -83,7 +83,7 @@ fn a_bundle_rotated_again_and_again_loses_nothing_at_rsyslogd() {
         siem.as_object_mut().expect("an object").remove("kind");
         accepted(&api, Method::POST, "/api/v2/logs/targets", &siem);
         // More than are due until the last rotation: those left are written in a hurry then.
-        let lines = RATE * (seconds + 60);
+        let lines = RATE * (2 * seconds + 60);
         let growing = Growing::start(log, lines, RATE);
         progress(&rsyslogd, &BTreeSet::new());
         let mut next = Instant::now();

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::wait::{PATIENCE, await_some};
 
 const PROGRAM: &str = "etcd";
+
 /// One member: its flags, and its process while it runs.
 struct Member {
     name: String,

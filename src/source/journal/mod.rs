@@ -109,6 +109,8 @@ pub struct JournalCursor {
     passed: Option<usize>,
     troubles: Troubles,
     patience: Patience,
+    /// The last step ended because the disk fails.
+    failing: bool,
     /// Files and directories that could not be opened, and were complained of.
     refused: BTreeSet<PathBuf>,
     too_many: bool,
@@ -188,6 +190,7 @@ impl JournalCursor {
             passed: None,
             troubles: Troubles::default(),
             patience: Patience::default(),
+            failing: false,
             refused: BTreeSet::new(),
             too_many: false,
             repeats: Repeats::default(),
@@ -238,6 +241,7 @@ impl JournalCursor {
         let round = self.round(&mut io);
         (self.flight, self.troubles, self.patience) = (flight, troubles, patience);
         self.tell_failures();
+        self.failing = matches!(round, Err(Stop::Failing));
         match round {
             Ok(Some((index, sources))) => {
                 self.handed = Some(index);
@@ -347,6 +351,11 @@ impl JournalCursor {
     /// Something may be new: once what is known has been read, the headers and directories are looked at again.
     pub fn changed(&mut self) {
         self.stale = true;
+    }
+
+    /// Whether it is idle only because something cannot be read or opened at the moment.
+    pub fn is_failing(&self) -> bool {
+        self.failing
     }
 
     /// Directories to be watched for names and for content. May grow with every look.

@@ -3,6 +3,8 @@
 //! Any node may write that entry, and changes of this or any other hand may come in between. So each change is kept by
 //! itself, with how its object was before, until an entry says that it covers it.
 
+use std::collections::HashSet;
+
 use super::mirror::{Before, Key};
 use crate::{
     control::store::change::{Action, Touched},
@@ -39,12 +41,17 @@ impl ByHand {
     /// Notes a change at a revision of etcd; `before` is how the object was, if that is known.
     pub fn note(&mut self, key: &Key, action: Action, modified: i64, before: Option<Before>) {
         let touched = touched(key, action);
-        let is_full = self.changes.len() >= BY_HAND_MAX;
-        let known = self.changes.iter_mut().rev().find(|change| change.touched.is_same_object(&touched));
-        match known.filter(|_| is_full) {
-            Some(known) => known.modified = modified,
-            None => self.changes.push(Change { modified, touched, before }),
+        if self.changes.len() < BY_HAND_MAX {
+            return self.changes.push(Change { modified, touched, before });
         }
+        let known = self.changes.iter().rposition(|change| change.touched.is_same_object(&touched));
+        let (at, before) = known.map_or((BY_HAND_MAX - 1, None), |at| (at, self.changes[at].before.clone()));
+        (self.changes[at].modified, self.changes[at].before) = (modified, before);
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
     }
 
     /// An entry of the history tells of everything up to this revision of etcd.
@@ -60,9 +67,10 @@ impl ByHand {
     pub fn summary(&self) -> Option<Summary> {
         let upto = self.changes.iter().map(|change| change.modified).max()?;
         // What an object was before the first of its changes is what it must be again.
+        let mut known = HashSet::new();
         let mut first: Vec<&Change> = Vec::new();
         for change in &self.changes {
-            if first.iter().all(|known| !known.touched.is_same_object(&change.touched)) {
+            if known.insert((&change.touched.kind, &change.touched.name)) {
                 first.push(change);
             }
         }
@@ -115,6 +123,22 @@ mod tests {
         for modified in 0..2 * BY_HAND_MAX as i64 {
             hand.note(&key("a"), Action::Changed, modified, Some(was("a", Some("1"))));
         }
-        assert_eq!((hand.changes.len(), hand.summary().unwrap().upto), (BY_HAND_MAX, 2 * BY_HAND_MAX as i64 - 1));
+        let all = hand.summary().unwrap();
+        assert_eq!((hand.changes.len(), all.upto), (BY_HAND_MAX, 2 * BY_HAND_MAX as i64 - 1));
+        assert_eq!(all.undo.unwrap(), [was("a", Some("1"))], "one object can be undone however often it changed");
+    }
+
+    #[test]
+    fn more_objects_than_can_be_told_of_cost_bounded_memory_and_cannot_be_undone() {
+        let mut hand = ByHand::default();
+        let last = 3 * BY_HAND_MAX as i64;
+        for modified in 1..=last {
+            let name = modified.to_string();
+            hand.note(&key(&name), Action::Changed, modified, Some(was(&name, Some("1"))));
+        }
+        let all = hand.summary().unwrap();
+        assert_eq!((hand.changes.len(), all.upto, all.undo), (BY_HAND_MAX, last, None));
+        hand.covered(last);
+        assert!(hand.is_empty());
     }
 }

@@ -150,7 +150,7 @@ impl Etcd {
 
     /// When what another hand changed is to be noted: every node sees it, so each waits another time.
     fn adopt_at(&self, planned: Option<Instant>) -> Option<Instant> {
-        let something = self.mirror().by_hand().is_some();
+        let something = self.mirror().is_touched();
         something.then(|| planned.unwrap_or_else(|| soon(limits::ETCD_ADOPT_AFTER)))
     }
 

@@ -102,6 +102,11 @@ impl Mirror {
         self.by_hand.summary()
     }
 
+    /// Whether another hand changed something of which no entry of the history tells.
+    pub fn is_touched(&self) -> bool {
+        !self.by_hand.is_empty()
+    }
+
     /// Takes a whole read at revision `at`. `sure` ones count even if they go back in time: etcd was restored then.
     pub fn fold_read(&mut self, seen: Vec<Seen>, head: Head, at: i64, sure: bool) {
         if at < self.at && !sure {

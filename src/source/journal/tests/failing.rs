@@ -43,10 +43,11 @@ fn a_disk_that_fails_for_a_while_costs_nothing() {
             kept.extend(looks(&mut cursor, &mut disk, JOURNAL_PATIENCE / 2));
             let troubles = cursor.take_troubles();
             assert!(kept.len() < ENTRIES && troubles.len() == 1, "{broken:?}: {troubles:?}");
+            assert!(cursor.is_failing(), "{broken:?}: not at the end");
             assert!(troubles[0].contains("system.journal: cannot be read at"), "{troubles:?}");
             disk.broken = 0..0;
             kept.extend(looks(&mut cursor, &mut disk, Duration::from_secs(1)));
-            assert!(kept == all, "{broken:?}: {} of {ENTRIES}", kept.len());
+            assert!(kept == all && !cursor.is_failing(), "{broken:?}: {} of {ENTRIES}", kept.len());
             assert_eq!((lost(&cursor), cursor.take_troubles()), ((0, 0, 0), Vec::new()), "{broken:?}");
         }
     }
