@@ -105,6 +105,7 @@ fn an_own_change_right_after_another_hands_swallows_nothing() {
             peers.push(Peer::up(&config(place.path(), node, &etcd)).await);
         }
         let before = peers[0].registry.apply(&[put_source("a"), put_source("b")], "me").await.unwrap().revision;
+        peers[1].await_plan("the other node has both", |plan| plan.sources.len() == 2).await;
         let mut hand = etcd.client(0).await;
         // Seen by the node that makes the next change, and not yet: nothing is waited for between the two.
         let value =
