@@ -83,8 +83,8 @@ pub const ETCD_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const ETCD_ECHO_TIMEOUT: Duration = Duration::from_millis(500);
 /// What another hand changed in etcd is noted in the history after about so long.
 pub const ETCD_ADOPT_AFTER: Duration = Duration::from_secs(1);
-/// Changes by another hand that are remembered one by one until then; what comes beyond is told of without its name, and
-/// cannot be undone. So many names fit one entry of the history.
+/// Changes by another hand that are remembered one by one until then; what comes beyond is told of without its name,
+/// and cannot be undone. So many names fit one entry of the history.
 pub const BY_HAND_MAX: usize = 1024;
 /// Largest transaction sent to etcd, in bytes: below its default of 1.5 MiB for a request.
 pub const ETCD_REQUEST_BYTES_MAX: usize = 1400 * KIB;
