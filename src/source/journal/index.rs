@@ -190,7 +190,8 @@ impl List {
         let first = self.taken == 0 && self.entries > 0;
         let item = if first { self.first } else { self.item(number, layout)? };
         let ended = self.taken == self.entries;
-        if ended != (item == 0) || (!ended && item <= self.ahead) {
+        // The largest number, which stands for the end, is no place either.
+        if ended != (item == 0) || (!ended && (item <= self.ahead || !item.is_multiple_of(ALIGNMENT))) {
             return Err(Lack::Broken);
         }
         // Nothing moves before all is checked: a step that failed fails again.

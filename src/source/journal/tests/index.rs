@@ -134,6 +134,28 @@ fn two_damaged_lists_hide_nothing_from_each_other() {
     }
 }
 
+/// Found by fuzzing: the number that stands for the end of a list, in place of its first entry.
+#[test]
+fn a_first_entry_that_is_no_place_hides_nothing() {
+    for compact in [true, false] {
+        let (directory, file) = written(65, compact);
+        let selectors = [input(Some("duroslight"), None, &[])];
+        let all = read(directory.path(), &file, false, &selectors, Disk::warm()).kept;
+        let layout = Header::parse(&file).unwrap().layout();
+        let is_it = |at: usize| file[at + layout.payload_at()..].starts_with(b"SYSLOG_IDENTIFIER=duroslight");
+        let data = objects(&file).into_iter().filter(|(at, head)| head.kind == ObjectKind::Data && is_it(*at));
+        for ((at, _), first) in data.flat_map(|data| [u64::MAX, u64::MAX - 7, 9, 1 << 40].map(|first| (data, first))) {
+            let mut damaged = file.clone();
+            damaged[at + 40..at + 48].copy_from_slice(&first.to_le_bytes());
+            let read = read(directory.path(), &damaged, true, &selectors, Disk::warm());
+            let mut kept = read.kept;
+            kept.sort_by_key(|kept| kept.position.ordinal);
+            kept.dedup();
+            assert!(kept == all, "{first:#x} at {at}: {} of {}: {:?}", kept.len(), all.len(), read.troubles);
+        }
+    }
+}
+
 /// The bytes that make the lists of the entries of three identifiers.
 fn index_places(file: &[u8]) -> Vec<usize> {
     let header = Header::parse(file).unwrap();
