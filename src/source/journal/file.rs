@@ -315,10 +315,11 @@ impl JournalFile {
     /// The last entry by the count in the header is not the last one by its other words: that is told, and what the
     /// count left out is looked for by walking. True when there is something to walk for.
     pub fn doubt<R>(&mut self, io: &mut Io<'_, R>) -> bool {
-        let Header { n_entries, tail_entry_realtime, tail_entry_seqnum, .. } = self.header;
+        let Header { n_entries, tail_entry_realtime, tail_entry_seqnum, entry_array_offset, .. } = self.header;
         let differs = match &self.last {
             Some(last) => !self.is_tail(last),
-            None => n_entries == 0 && tail_entry_realtime != 0,
+            // The first entry brings the first array.
+            None => n_entries == 0 && (tail_entry_realtime != 0 || entry_array_offset != 0),
         };
         if !differs || self.walk.is_some() || self.next != n_entries {
             return false;

@@ -134,6 +134,20 @@ fn two_damaged_lists_hide_nothing_from_each_other() {
     }
 }
 
+/// Found by fuzzing: neither the count nor the time of the last entry says that there is one.
+#[test]
+fn a_header_that_forgot_its_entries_is_not_believed() {
+    let (directory, file) = written(66, true);
+    let selectors = [input(Some("duroslight"), None, &[])];
+    let all = read(directory.path(), &file, false, &selectors, Disk::warm()).kept;
+    let mut damaged = file.clone();
+    damaged[152..160].fill(0);
+    damaged[192..200].fill(0);
+    let read = read(directory.path(), &damaged, true, &selectors, Disk::warm());
+    assert_eq!(read.kept.len(), all.len());
+    assert!(read.troubles.join("\n").contains("counts 0 entries"), "{:?}", read.troubles);
+}
+
 /// Found by fuzzing: the number that stands for the end of a list, in place of its first entry.
 #[test]
 fn a_first_entry_that_is_no_place_hides_nothing() {
