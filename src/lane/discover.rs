@@ -16,7 +16,7 @@ use std::{
 use super::{
     Lane, Watching,
     checkpoint::{CLOSED, Content, Key, Slot},
-    open::{Begin, Opening},
+    open::Begin,
     plan::not_before,
     reader::Reader,
 };
@@ -271,7 +271,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// Remembers a look before this one: what it found is in the checkpoint by now, and synced. Otherwise a power loss
     /// could leave the look alone, and what was found in it and rotated away would be nobody's.
     fn remember_look(&mut self, source: ObjectId) {
-        if self.openings().any(Opening::is_awaited) {
+        let now = self.now.mono;
+        if self.openings().any(|opening| opening.source() == source && opening.is_unsettled(now)) {
             return;
         }
         let before = self.discovery.looked.insert(source, self.now.wall);

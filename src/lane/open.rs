@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     decode::Decoder,
-    limits::{DRAINING_READERS_MAX, FINGERPRINT_BYTES, OPENING_MAX, READ_RETRY, READERS_MAX, SEEK_BYTES},
+    limits::{
+        DRAINING_READERS_MAX, FINGERPRINT_BYTES, OPENING_MAX, OPENING_PATIENCE, READ_RETRY, READERS_MAX, SEEK_BYTES,
+    },
     model::{FileIdentity, Hint, ObjectId, Position, ReaderKey},
     orders::Port,
     plan::{Format, Input, SourcePlan, StartAt},
@@ -48,6 +50,7 @@ pub struct Opening {
     seek: Option<Seek>,
     /// It could not be read: tried again then, and nobody waits for it any more.
     postponed: Option<Duration>,
+    begun: Duration,
 }
 
 impl Opening {
@@ -58,6 +61,11 @@ impl Opening {
     /// What it holds is not known yet, and will be soon.
     pub fn is_awaited(&self) -> bool {
         self.postponed.is_none()
+    }
+
+    /// Nothing of it is in the checkpoint yet, and may soon be.
+    pub fn is_unsettled(&self, now: Duration) -> bool {
+        self.is_awaited() || now < self.begun + OPENING_PATIENCE
     }
 
     pub fn source(&self) -> ObjectId {
@@ -127,8 +135,17 @@ impl<R: Ring, P: Port> Lane<R, P> {
         self.next_reader += 1;
         let reader = self.next_reader;
         // In the order in which they were found: what is to be read first is opened first.
-        let opening =
-            Opening { reader, begin, handle, meta, partial: Vec::new(), head: None, seek: None, postponed: None };
+        let opening = Opening {
+            reader,
+            begin,
+            handle,
+            meta,
+            partial: Vec::new(),
+            head: None,
+            seek: None,
+            postponed: None,
+            begun: self.now.mono,
+        };
         self.unopened.push_back(opening);
         self.open_more();
         reader

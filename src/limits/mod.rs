@@ -154,6 +154,9 @@ pub const RETURN_PAUSE: Duration = Duration::from_millis(500);
 pub const CHUNKS_MAX: usize = 16;
 /// A pass whose reader failed is tried again after so long.
 pub const READ_RETRY: Duration = Duration::from_secs(1);
+/// A file whose head cannot be read holds up for so long that looks count: a restart would take it for one that was let
+/// go.
+pub const OPENING_PATIENCE: Duration = Duration::from_secs(60);
 /// Files of which the head is being read at once.
 pub const OPENING_MAX: usize = 64;
 /// Bytes read at once while looking for where `startAt` lies.

@@ -225,6 +225,29 @@ fn a_rotated_file_is_let_go_only_after_a_look_that_outlives_a_power_loss() {
 }
 
 #[test]
+fn a_file_whose_head_could_not_be_read_is_read_after_a_kill() {
+    let mut world = World::new(211, &["a"]);
+    write(&world, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10 && world.is_quiet());
+    let old = format!("{LOG}.1");
+    world.disk.rename(LOG, format!("{LOG}.2")).expect("renamed");
+    world.disk.append(LOG, b"").expect("made");
+    world.disk.fail_reads(LOG, true);
+    write(&world, 10..20);
+    // It is found, and looked at again and again; then it is rotated, and there are more looks.
+    let since = world.disk.now().mono;
+    world.until(LONG, |world| world.disk.now().mono > since + 2 * limits::DISCOVERY_INTERVAL);
+    world.disk.rename(LOG, &old).expect("renamed");
+    world.until(LONG, |world| world.disk.now().mono > since + 4 * limits::DISCOVERY_INTERVAL);
+    world.kill();
+    world.disk.fail_reads(&old, false);
+    write(&world, 20..30);
+    world.start();
+    world.until(LONG, |world| world.stored("a").len() >= 30 && world.is_quiet());
+    assert_eq!(world.stored("a"), all(0..30));
+}
+
+#[test]
 fn while_nothing_can_be_synced_a_rotated_file_is_let_go_only_after_a_minute() {
     let mut world = World::new(210, &["a"]);
     write(&world, 0..10);
