@@ -100,6 +100,8 @@ pub struct File {
     pub unlinked: bool,
     /// It ends within a line whose writer is gone.
     pub is_fused: bool,
+    /// Lines before this one were written when plans had other labels.
+    relabelled: u32,
     /// First line that has not arrived, of those that positions have passed.
     passed: [usize; TARGETS],
     /// The newest line of each stream that arrived at each target; lines of different levels are different streams.
@@ -196,7 +198,8 @@ impl Judge {
             });
             return;
         }
-        let excused = marks.may_be_missing() & bit != 0;
+        // What a peer refused in one stream may, read again, be of another one, which has younger lines already.
+        let excused = marks.may_be_missing() & bit != 0 || id < file.relabelled;
         marks.arrived |= bit;
         self.first_arrivals[target] += 1;
         self.entries.insert((target, id), (entry.labels.clone(), entry.time));
@@ -297,6 +300,12 @@ impl Judge {
     pub fn killed(&mut self) {
         self.syncing = None;
         self.disordered = [0; TARGETS];
+    }
+
+    /// Plans have other labels from now on.
+    pub fn relabelled(&mut self) {
+        let written = self.lines.len() as u32;
+        self.files.iter_mut().for_each(|file| file.relabelled = written);
     }
 
     /// What is stored next comes from the link of this target. If its name has a new one already, it is nobody's.

@@ -228,6 +228,7 @@ fn change_plan(life: &mut Life, character: &Character) {
         2 => {
             let value = life.dice.below(100).to_string();
             life.change_source(source, |source| source.labels = vec![("changing".to_owned(), value)]);
+            life.net.borrow_mut().judge.relabelled();
             life.note(Trouble::LabelsChanged);
         }
         // A target made anew begins when source and target are enabled: not to be told from outside.
