@@ -125,19 +125,17 @@ impl Checkpoint {
     }
 
     /// One source of a reader is known by another key from now on. It may be known by both already: the renaming was
-    /// written by half when the process died. Of each record the newest stays, and a power loss leaves it under the one
-    /// key or the other.
+    /// written by half when the process died, or a generation has the one and the live file the other. Of each record
+    /// the newest stays, and a power loss leaves it under the one key or the other.
     pub fn unite(&mut self, source: ObjectId, old: ReaderKey, new: ReaderKey) {
         let is_it = |slot: &&Slot| slot.key.reader == old && slot.key.source == source;
         let known: Vec<Slot> = self.slots().filter(is_it).cloned().collect();
         for slot in known {
             let key = Key { reader: new, ..slot.key };
             let other = self.index.get(&key).and_then(|at| self.slots[*at].as_ref());
-            if other.is_none_or(|other| other.content == Content::Gone || other.sequence < slot.sequence) {
-                self.move_in_place(slot, new);
-            } else {
-                self.forget(&slot.key);
-            }
+            let other = other.filter(|other| other.content != Content::Gone && other.sequence >= slot.sequence);
+            let content = other.map_or(slot.content, |other| other.content.clone());
+            self.move_in_place(Slot { content, ..slot }, new);
         }
     }
 

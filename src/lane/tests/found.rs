@@ -172,6 +172,41 @@ fn a_renaming_of_which_the_disk_has_any_half_costs_nobody_a_position() {
 }
 
 #[test]
+fn a_renaming_that_only_the_live_file_knew_costs_nobody_a_position() {
+    let [old, new] = [reader(7, 256), reader(9, 256)];
+    for kept in 0..8 {
+        let disk = SimWorld::new(209);
+        disk.make_directory(STATE);
+        let mut ring = disk.ring();
+        let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+        checkpoint.put(key(old, 2), at(66_811));
+        checkpoint.write(&mut ring);
+        ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+        let live = format!("{STATE}/lane-0.live");
+        let synced = disk.content(&live).expect("written");
+        checkpoint.rename(old, new);
+        checkpoint.write(&mut ring);
+        // Killed: the generation has the old key and the live file the new one.
+        let mut again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+        again.unite(ObjectId(1), old, new);
+        again.write(&mut ring);
+        let written = disk.content(&live).expect("written");
+        // Of what was written since, the power loss leaves some slots: zeros where there was nothing.
+        let slots = written.chunks_exact(limits::SLOT_BYTES).enumerate();
+        let left = slots.flat_map(|(number, slot)| match kept >> number & 1 {
+            0 => synced.chunks_exact(limits::SLOT_BYTES).nth(number).unwrap_or(&[0; limits::SLOT_BYTES]).to_vec(),
+            _ => slot.to_vec(),
+        });
+        let left: Vec<u8> = left.collect();
+        disk.truncate(&live, 0).expect("emptied");
+        disk.append(&live, &left).expect("written");
+        let mut last = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+        last.unite(ObjectId(1), old, new);
+        assert_eq!(last.content(&key(new, 2)), Some(&at(66_811)), "kept: {kept}");
+    }
+}
+
+#[test]
 fn a_file_let_go_is_not_known_by_its_marks_alone() {
     let disk = SimWorld::new(208);
     disk.make_directory(STATE);
