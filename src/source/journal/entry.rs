@@ -8,7 +8,8 @@
 
 use super::{
     field::Field,
-    file::{JournalFile, Peeked},
+    file::JournalFile,
+    peek::Peeked,
     select::Selectors,
     span::{Io, Span, Stop},
     template::Template,

@@ -7,12 +7,12 @@
 use std::path::PathBuf;
 
 use super::{
-    JournalCounts,
     cache::Cache,
     chain::{Item, Link},
     entry::Draft,
     index::Index,
     lookup::Lookup,
+    peek::{Last, Peeked},
     seek::Seek,
     span::{Io, Owner, Part, Span, Stop},
     template::Templates,
@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     limits::JOURNAL_WINDOW_BYTES,
-    model::{JournalPosition, SourceMask},
     ring::{Handle, Ring},
     wire::journal::{ALIGNMENT, EntryHead, Header, Layout, header::HEADER_BYTES, object::ENTRY_ITEMS_AT},
 };
@@ -48,28 +47,6 @@ pub(super) enum Stage {
     Done,
 }
 
-/// The entry that is next.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Peeked {
-    pub offset: u64,
-    pub ordinal: u64,
-    pub head: EntryHead,
-}
-
-/// What must be known of the entry before.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Last {
-    pub offset: u64,
-    pub seqnum: u64,
-    pub realtime: u64,
-}
-
-impl Last {
-    pub fn of(offset: u64, head: &EntryHead) -> Self {
-        Self { offset, seqnum: head.seqnum, realtime: head.realtime }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct JournalFile {
     pub id: u32,
@@ -93,10 +70,10 @@ pub(super) struct JournalFile {
     pub look_back_until: u64,
     /// Where the DATA that belongs to the next entry alone may begin: the end of the entry before it.
     pub group: u64,
-    peeks: [Peeked; 2],
+    pub peeks: [Peeked; 2],
     /// Which of the two is the next entry, and whether it was read yet. The other one is the entry before.
-    odd: bool,
-    has_peeked: bool,
+    pub odd: bool,
+    pub has_peeked: bool,
     /// The next entry was accounted for: it is about to be handed out or passed over.
     pub counted: bool,
     /// The entry before it.
@@ -350,69 +327,6 @@ impl JournalFile {
     #[inline]
     fn is_within_last(&self, offset: u64) -> bool {
         offset < self.group && self.last.is_some_and(|last| offset > last.offset)
-    }
-
-    /// Goes past the peeked entry.
-    #[inline]
-    pub fn advance(&mut self) {
-        if let Some(Peeked { offset, head, .. }) = self.peeked() {
-            let (last, group) = (Last::of(*offset, head), (offset + head.size).next_multiple_of(ALIGNMENT));
-            (self.last, self.group) = (Some(last), group);
-            (self.has_peeked, self.weighed, self.counted) = (false, false, false);
-            self.odd = !self.odd;
-            self.next += 1;
-            self.draft.restart();
-            self.walked_past(Some(last.seqnum));
-        }
-    }
-
-    #[inline]
-    pub fn set_peeked(&mut self, peeked: Peeked) {
-        self.peeks[usize::from(self.odd)] = peeked;
-        self.has_peeked = true;
-    }
-
-    /// Forgets the peeked entry: another one may be next.
-    pub fn unpeek(&mut self) {
-        (self.has_peeked, self.weighed) = (false, false);
-        self.draft.restart();
-    }
-
-    /// The entry that is next, once it was read.
-    #[inline]
-    pub fn peeked(&self) -> Option<&Peeked> {
-        self.has_peeked.then(|| &self.peeks[usize::from(self.odd)])
-    }
-
-    /// Counts the peeked entry, which is about to be handed out or passed over; false if it is only looked back at.
-    #[inline]
-    pub fn account(&mut self, counts: &mut JournalCounts, sources: SourceMask) -> bool {
-        self.counted = self.next >= self.look_back_until;
-        counts.read += u64::from(self.counted);
-        counts.spoiled += u64::from(self.draft.spoiled);
-        counts.cut += u64::from(sources != 0 && self.draft.cut);
-        self.counted
-    }
-
-    /// The position of the entry that was accounted for last.
-    pub fn passed(&self) -> JournalPosition {
-        self.position(&self.peeks[usize::from(self.odd == self.counted)])
-    }
-
-    /// The position of an entry, as a checkpoint has it.
-    #[inline]
-    pub fn position(&self, entry: &Peeked) -> JournalPosition {
-        JournalPosition {
-            file_id: self.header.file_id,
-            offset: entry.offset,
-            ordinal: entry.ordinal,
-            seqnum_id: self.header.seqnum_id,
-            seqnum: entry.head.seqnum,
-            boot_id: entry.head.boot_id,
-            monotonic: entry.head.monotonic,
-            realtime: entry.head.realtime,
-            xor_hash: entry.head.xor_hash,
-        }
     }
 
     /// Counts entries lost to damage; tells of it once per file.

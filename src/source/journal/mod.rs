@@ -21,6 +21,7 @@ mod lookup;
 mod order;
 mod own;
 mod patience;
+mod peek;
 mod quick;
 mod record;
 mod repeat;

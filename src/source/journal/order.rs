@@ -9,8 +9,9 @@ use std::io;
 
 use super::{
     JournalCursor,
-    file::{JournalFile, Peeked, Stage},
+    file::{JournalFile, Stage},
     patience::may_pass,
+    peek::Peeked,
     span::{Io, Part, Span, Stop},
 };
 use crate::{ring::Ring, wire::journal::State};

@@ -7,9 +7,10 @@
 use super::{
     JournalCursor,
     field::Field,
-    file::{GAP_BYTES, JournalFile, Peeked},
+    file::{GAP_BYTES, JournalFile},
     look::Look,
     order::Current,
+    peek::Peeked,
     select::Selectors,
     template::Template,
 };

@@ -5,7 +5,8 @@
 
 use super::{
     chain::Item,
-    file::{JournalFile, Last, Peeked, Stage},
+    file::{JournalFile, Stage},
+    peek::{Last, Peeked},
     span::{Io, Stop},
 };
 use crate::{
