@@ -46,6 +46,8 @@ pub const JOURNAL_REMEMBERED_MAX: usize = 65_536;
 pub const JOURNAL_LOOKUP_ENTRIES_MIN: u64 = if cfg!(feature = "fuzz") { 16 } else { 1024 };
 /// Values whose entries are found by the index of one journal file; when more are asked for, all entries are read.
 pub const JOURNAL_INDEX_LISTS_MAX: usize = 16;
+/// Entries the index of one journal file may lead to (4 bytes each are kept of them); of a file with more all are read.
+pub const JOURNAL_INDEX_ENTRIES_MAX: u64 = 1 << 19;
 /// Values of one field that are looked at for that; of a field with more the entries are read.
 pub const JOURNAL_LOOKUP_VALUES_MAX: u32 = 4096;
 /// Largest decompressed journal field; the size is checked before allocating. Longer ones are truncated and counted.

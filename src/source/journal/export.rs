@@ -41,6 +41,7 @@ impl JournalCursor {
             troubles: &mut self.troubles,
             patience: &mut self.patience,
             budget: JOURNAL_STEP_ENTRIES_MAX,
+            rewound: None,
         };
         let done = file.payload(&mut io, field);
         self.flight = flight;

@@ -10,7 +10,7 @@ use super::{
     cache::Cache,
     chain::{Item, Link},
     entry::Draft,
-    index::Index,
+    index::{Given, Index},
     lookup::Lookup,
     peek::{Last, Peeked},
     seek::Seek,
@@ -89,6 +89,8 @@ pub(super) struct JournalFile {
     pub index: Option<Index>,
     /// Entries the index says nobody wants.
     pub passed_over: u64,
+    /// What is left out when it is read again.
+    pub given: Given,
     pub chain: Vec<Link>,
     pub head: Span,
     pub array: Span,
@@ -131,6 +133,7 @@ impl JournalFile {
             lookup: None,
             index: None,
             passed_over: 0,
+            given: Given::default(),
             chain: Vec::new(),
             head: Span::new(Part::Head),
             array: Span::new(Part::Array),
@@ -194,6 +197,7 @@ impl JournalFile {
             self.array.free();
             self.cache.clear();
             self.templates.clear();
+            self.given.free();
         }
     }
 
@@ -208,6 +212,7 @@ impl JournalFile {
         self.templates.clear();
         self.chain = Vec::new();
         (self.index, self.lookup) = (None, None);
+        self.given.free();
         self.stage = Stage::Done;
     }
 
@@ -243,6 +248,11 @@ impl JournalFile {
                         io.spend()?;
                         continue;
                     }
+                    // The lists may have left something out before.
+                    Item::Broken if self.index.is_some() => {
+                        self.distrust_index(io);
+                        continue;
+                    }
                     Item::Broken => {
                         self.walk_on(io, "the chain of entry arrays is broken; what follows is found by walking");
                         continue;
@@ -256,6 +266,10 @@ impl JournalFile {
             match self.entry(io, offset)? {
                 Some(head) => {
                     self.set_peeked(Peeked { offset, ordinal: self.next, head });
+                    if self.given.has(offset) {
+                        self.advance();
+                        io.spend()?;
+                    }
                 }
                 None => {
                     self.lose(io, 1, "an entry is damaged or beyond the end of the file; it is passed over");

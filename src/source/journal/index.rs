@@ -3,9 +3,11 @@
 //! Every DATA object lists the entries that have it. Where each source asks for some value, the lists of the values
 //! asked for name every entry that can be wanted, and no other one needs to be looked at. A list is believed as far as
 //! the chain of all entries confirms it: an entry it names must stand there and have that DATA, and it must be as long
-//! as its DATA object says. Else all entries are read from where every list was confirmed, and that is told. Only
-//! archived files are read by their index: a writer commits an entry first and lists it afterwards. Their last entries
-//! are read in any case, since a writer that fails to list one rotates.
+//! as its DATA object says. What it left out shows only at its end. So one that is wrong anywhere means that the whole
+//! file is read again, but for the entries that the lists led to, and that is told. Only archived files, and from their
+//! first entry on, are read by their index: a writer commits an entry first and lists it afterwards. Their last entries
+//! are read in any case, since a writer that fails to list one rotates. Not noticed is what a list leaves out before
+//! the process ends, or other sources join, in the midst of its file.
 
 use super::{
     chain::{Item, Link, items_at},
@@ -13,7 +15,8 @@ use super::{
     span::{Io, Part, Span, Stop},
 };
 use crate::{
-    limits::{JOURNAL_ARRAY_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_STEP_ENTRIES_MAX},
+    limits::{JOURNAL_ARRAY_READ_BYTES, JOURNAL_INDEX_ENTRIES_MAX, JOURNAL_INDEX_LISTS_MAX, JOURNAL_STEP_ENTRIES_MAX},
+    model::JournalPosition,
     ring::Ring,
     wire::journal::{
         ALIGNMENT, ArrayHead, DataHead, Layout,
@@ -38,6 +41,9 @@ pub(super) struct Index {
     reached: u64,
     /// Offset of the last of these; 0 when there is none.
     before: u64,
+    /// Where the cursor stood before this file, and the entries gone past since.
+    from: JournalPosition,
+    gone_past: Vec<u32>,
     /// Few entries are wanted.
     pub sparse: bool,
 }
@@ -60,8 +66,8 @@ struct List {
     capacity: u64,
     place: u64,
     next: u64,
-    /// Ordinal and lower bound of the entry after the last one that was confirmed: from there on it may be wrong.
-    base: (u64, u64),
+    /// Lower bound of the entry after the last one that was confirmed.
+    confirmed: u64,
     span: Span,
 }
 
@@ -78,21 +84,27 @@ pub(super) enum Lack {
 
 impl Index {
     /// Of a file with `entries` entries, by DATA objects and their offsets; `None` when asking it does not pay.
-    /// `base`: ordinal and lower bound of the next entry.
-    pub fn new(data: &[(u64, DataHead)], entries: u64, base: (u64, u64)) -> Option<Self> {
+    /// `from`: where the cursor stands, which has read none of them.
+    pub fn new(data: &[(u64, DataHead)], entries: u64, from: JournalPosition) -> Option<Self> {
         let listed = data.iter().fold(0u64, |sum, (_, data)| sum.saturating_add(data.n_entries));
         let until = entries.saturating_sub(TAIL_ENTRIES);
         // A count of none that has entries would not be looked behind.
         if data.iter().any(|(_, data)| (data.n_entries == 0) != (data.entry == 0))
             || data.len() > JOURNAL_INDEX_LISTS_MAX
-            || listed > entries - entries / 4
+            || listed > (entries - entries / 4).min(JOURNAL_INDEX_ENTRIES_MAX)
         {
             return None;
         }
-        let lists = data.iter().enumerate().map(|(number, (at, data))| List::new(number, *at, data, base));
+        let lists = data.iter().enumerate().map(|(number, (at, data))| List::new(number, *at, data));
         let lists = lists.collect();
         let sparse = listed < entries / SPARSE;
-        Some(Self { lists, until, reached: 0, before: 0, sparse })
+        Some(Self { lists, until, reached: 0, before: 0, from, gone_past: Vec::new(), sparse })
+    }
+
+    /// The entry at `offset` is done with.
+    #[inline]
+    pub fn go_past(&mut self, offset: u64) {
+        self.gone_past.push(number(offset));
     }
 
     pub fn span(&mut self, list: usize) -> Option<&mut Span> {
@@ -107,13 +119,13 @@ impl Index {
 
     /// Whether the entry at `offset`, with these items, has the DATA of every list that names it.
     #[inline]
-    pub fn confirm(&mut self, layout: Layout, items: &[u8], ordinal: u64, offset: u64) -> Result<(), Lack> {
+    pub fn confirm(&mut self, layout: Layout, items: &[u8], offset: u64) -> Result<(), Lack> {
         for list in self.lists.iter_mut().filter(|list| list.head == offset) {
             let mut items = items.chunks_exact(layout.entry_item_bytes());
             if !items.any(|item| layout.offset(item) == Some(list.data)) {
                 return Err(Lack::Broken);
             }
-            list.base = (ordinal + 1, offset + ENTRY_ITEMS_AT as u64);
+            list.confirmed = offset + ENTRY_ITEMS_AT as u64;
         }
         Ok(())
     }
@@ -151,7 +163,7 @@ impl Index {
         for (number, list) in self.lists.iter_mut().enumerate() {
             while list.head < from.max(1) {
                 // It named an entry that did not come.
-                if list.head > 0 && list.head >= list.base.1 {
+                if list.head > 0 && list.head >= list.confirmed {
                     return Err(Lack::Broken);
                 }
                 list.step(number, layout)?;
@@ -163,7 +175,7 @@ impl Index {
 }
 
 impl List {
-    fn new(number: usize, at: u64, data: &DataHead, base: (u64, u64)) -> Self {
+    fn new(number: usize, at: u64, data: &DataHead) -> Self {
         Self {
             data: at,
             first: data.entry,
@@ -175,7 +187,7 @@ impl List {
             capacity: 0,
             place: 0,
             next: 0,
-            base,
+            confirmed: 0,
             span: Span::new(Part::List(number)),
         }
     }
@@ -243,6 +255,34 @@ impl List {
     }
 }
 
+/// What to leave out of a file that is read again.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// Of the entries gone past, as `number` has them, in order.
+    offsets: Vec<u32>,
+    /// Entries below this ordinal were counted.
+    pub until: u64,
+}
+
+impl Given {
+    /// Whether the entry at `offset` is one of them.
+    #[inline]
+    pub fn has(&self, offset: u64) -> bool {
+        !self.offsets.is_empty() && self.offsets.binary_search(&number(offset)).is_ok()
+    }
+
+    /// No more of the file is read.
+    pub fn free(&mut self) {
+        self.offsets = Vec::new();
+    }
+}
+
+/// The number of an entry, by its offset: objects are aligned.
+#[inline]
+fn number(offset: u64) -> u32 {
+    (offset / ALIGNMENT) as u32
+}
+
 impl JournalFile {
     /// Passes over what the index does not list, reading what that takes.
     pub fn pass_unlisted<R: Ring>(&mut self, io: &mut Io<'_, R>) -> Result<(), Stop> {
@@ -271,10 +311,10 @@ impl JournalFile {
         Ok(())
     }
 
-    /// Whether the peeked entry is what the index led to; if not, what was passed over before it will be read.
+    /// Whether the peeked entry is what the index led to; if not, all that was passed over will be read.
     pub fn is_as_listed<R>(&mut self, io: &mut Io<'_, R>, offset: u64, count: usize) -> bool {
         let Some(mut index) = self.index.take() else { return true };
-        let confirmed = index.confirm(self.layout, self.items(offset, 0, count), self.next, offset);
+        let confirmed = index.confirm(self.layout, self.items(offset, 0, count), offset);
         self.index = Some(index);
         if confirmed.is_ok() {
             return true;
@@ -284,15 +324,15 @@ impl JournalFile {
         false
     }
 
-    /// Goes back to where every list was right, to read everything from there on: where one is wrong another may be as
-    /// well, and not have shown it yet. What lists named since comes twice.
-    fn distrust_index<R>(&mut self, io: &mut Io<'_, R>) {
-        let base = self.index.take().and_then(|index| index.lists.iter().map(|list| list.base).min());
-        if let Some((next, group)) = base.filter(|(next, _)| *next < self.next) {
-            self.passed_over = self.passed_over.saturating_sub(self.next - next);
-            (self.next, self.group) = (next, group);
-        }
+    /// Goes back to the first entry, to read all but those it has gone past: what a wrong list left out may lie anywhere
+    /// before the place where it showed.
+    pub fn distrust_index<R>(&mut self, io: &mut Io<'_, R>) {
+        let Some(index) = self.index.take() else { return };
         self.complain(io, "the index of its fields is damaged; all entries are read instead");
+        self.given = Given { offsets: index.gone_past, until: self.next };
+        self.given.offsets.sort_unstable();
+        (self.next, self.group, self.last) = (0, 0, None);
+        io.rewound = Some(index.from);
     }
 
     /// The same with the bytes at hand.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     limits::{JOURNAL_DATA_READ_BYTES, JOURNAL_INDEX_LISTS_MAX, JOURNAL_LOOKUP_ENTRIES_MIN, JOURNAL_LOOKUP_VALUES_MAX},
-    model::SourceMask,
+    model::{JournalPosition, SourceMask},
     ring::Ring,
     wire::journal::{ALIGNMENT, Compression, DataHead, State, object::DATA_HEAD_BYTES},
 };
@@ -80,9 +80,12 @@ impl JournalCursor {
             return Ok(false);
         }
         let wanted = file.can_match(io, &mut self.selectors)?;
-        if let Some(lookup) = file.lookup.take().filter(|lookup| wanted && !lookup.unlisted) {
-            file.index = self.selectors.index(&lookup.passing, file.seen, (file.next, file.group));
+        let whole = file.next == 0 && file.header.end() / ALIGNMENT <= u64::from(u32::MAX);
+        if let Some(lookup) = file.lookup.take().filter(|lookup| wanted && !lookup.unlisted && whole) {
+            let (passing, seen) = (lookup.passing, file.seen);
+            self.files[index].index = self.selectors.index(&passing, seen, self.position());
         }
+        let file = &mut self.files[index];
         file.asked = Some(file.header.n_data.unwrap_or_default());
         if !wanted {
             file.next = file.seen;
@@ -272,11 +275,11 @@ impl Lookup {
 
 impl Selectors {
     /// Which entries of a file with `entries` entries have one of the DATA objects that pass.
-    fn index(&self, passing: &[(u32, (u64, DataHead))], entries: u64, base: (u64, u64)) -> Option<Index> {
+    fn index(&self, passing: &[(u32, (u64, DataHead))], entries: u64, from: JournalPosition) -> Option<Index> {
         let known: Vec<(u32, u64)> = passing.iter().map(|(passes, (_, data))| (*passes, data.n_entries)).collect();
         let taken = self.cover(&known)?;
         let data: Vec<(u64, DataHead)> =
             passing.iter().zip(taken).filter(|(_, taken)| *taken).map(|((_, data), _)| *data).collect();
-        Index::new(&data, entries, base)
+        Index::new(&data, entries, from)
     }
 }

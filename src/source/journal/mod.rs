@@ -238,8 +238,19 @@ impl JournalCursor {
         let mut flight = None;
         let mut troubles = std::mem::take(&mut self.troubles);
         let mut patience = std::mem::take(&mut self.patience);
-        let mut io = Io { ring, token, flight: &mut flight, troubles: &mut troubles, patience: &mut patience, budget };
+        let mut io = Io {
+            ring,
+            token,
+            flight: &mut flight,
+            troubles: &mut troubles,
+            patience: &mut patience,
+            budget,
+            rewound: None,
+        };
         let round = self.round(&mut io);
+        if let Some(position) = io.rewound {
+            (self.position, self.passed) = (position, None);
+        }
         (self.flight, self.troubles, self.patience) = (flight, troubles, patience);
         self.tell_failures();
         self.failing = matches!(round, Err(Stop::Failing));
@@ -288,7 +299,7 @@ impl JournalCursor {
             }
             let sources = self.files[index].assemble(io, &mut self.selectors)?;
             let sources = self.spared(index, sources);
-            self.account(index, sources);
+            self.account(io, index, sources);
             self.tell_gap(io, index);
             if sources != 0 {
                 return Ok(Some((index, sources)));
@@ -318,10 +329,10 @@ impl JournalCursor {
     }
 
     /// Accounts for the entry about to be handed out or passed over.
-    fn account(&mut self, index: usize, sources: SourceMask) {
+    fn account<R>(&mut self, io: &mut Io<'_, R>, index: usize, sources: SourceMask) {
         let file = &mut self.files[index];
         if file.account(&mut self.counts, sources) {
-            self.passed = Some(index);
+            (self.passed, io.rewound) = (Some(index), None);
             self.began.get_or_insert_with(|| file.passed());
         }
     }

@@ -35,6 +35,7 @@ impl JournalFile {
         if let Some(Peeked { offset, head, .. }) = self.peeked() {
             let (last, group) = (Last::of(*offset, head), (offset + head.size).next_multiple_of(ALIGNMENT));
             (self.last, self.group) = (Some(last), group);
+            self.index.iter_mut().for_each(|index| index.go_past(last.offset));
             (self.has_peeked, self.weighed, self.counted) = (false, false, false);
             self.odd = !self.odd;
             self.next += 1;
@@ -65,7 +66,7 @@ impl JournalFile {
     #[inline]
     pub fn account(&mut self, counts: &mut JournalCounts, sources: SourceMask) -> bool {
         self.counted = self.next >= self.look_back_until;
-        counts.read += u64::from(self.counted);
+        counts.read += u64::from(self.counted && self.next >= self.given.until);
         counts.spoiled += u64::from(self.draft.spoiled);
         counts.cut += u64::from(sources != 0 && self.draft.cut);
         self.counted

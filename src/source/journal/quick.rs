@@ -91,7 +91,8 @@ impl JournalFile {
     #[inline(always)]
     fn quick_in(&mut self, layout: Layout, selectors: &Selectors, bound: u64) -> Option<SourceMask> {
         let begun = self.peeked().is_some() || !self.draft.is_untouched();
-        if self.next >= self.safe || begun || self.walk.is_some() || self.last.is_none() {
+        let is_plain = self.walk.is_none() && self.last.is_some() && self.next >= self.given.until;
+        if self.next >= self.safe || begun || !is_plain {
             return None;
         }
         if self.index.is_some() {
@@ -114,7 +115,7 @@ impl JournalFile {
             return None;
         }
         if let Some(index) = &mut self.index {
-            index.confirm(layout, items, self.next, offset).ok()?;
+            index.confirm(layout, items, offset).ok()?;
         }
         let sources = template.sources;
         self.draft.settle(index, template, &head, fresh.message);

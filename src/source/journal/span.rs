@@ -7,7 +7,10 @@
 use std::{io, mem};
 
 use super::{patience::Patience, trouble::Troubles};
-use crate::ring::{Handle, Op, ReadNow, Ring, Token};
+use crate::{
+    model::JournalPosition,
+    ring::{Handle, Op, ReadNow, Ring, Token},
+};
 
 /// Why a step cannot go on.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub(super) struct Io<'a, R> {
     pub patience: &'a mut Patience,
     /// Entries the step may still look at.
     pub budget: u32,
+    /// A file is read again: the cursor stands here.
+    pub rewound: Option<JournalPosition>,
 }
 
 impl<R: Ring> Io<'_, R> {
