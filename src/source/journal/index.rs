@@ -324,8 +324,8 @@ impl JournalFile {
         false
     }
 
-    /// Goes back to the first entry, to read all but those it has gone past: what a wrong list left out may lie anywhere
-    /// before the place where it showed.
+    /// Goes back to the first entry, to read all but those it has gone past: what a wrong list left out may lie
+    /// anywhere before the place where it showed.
     pub fn distrust_index<R>(&mut self, io: &mut Io<'_, R>) {
         let Some(index) = self.index.take() else { return };
         self.complain(io, "the index of its fields is damaged; all entries are read instead");
