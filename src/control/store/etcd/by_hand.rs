@@ -59,8 +59,9 @@ impl ByHand {
         self.changes.retain(|change| change.modified > upto);
     }
 
-    pub fn clear(&mut self) {
-        self.changes.clear();
+    /// Whether what happened in this revision of etcd was noted.
+    pub fn knows(&self, modified: i64) -> bool {
+        self.changes.iter().any(|change| change.modified == modified)
     }
 
     /// All there is to tell, if there is any.

@@ -124,14 +124,18 @@ impl Mirror {
         for seen in seen {
             self.take(seen);
         }
-        self.head = head;
-        self.at = at;
         if !same_head {
-            self.by_hand.clear();
+            // Whoever wrote the head may have told of what was before it; not so of what came after, such as a deletion
+            // of which this read shows nothing. In an etcd that was restored nothing of it is true any more.
+            self.by_hand.covered(if at < self.at { i64::MAX } else { head.modified });
             for (key, item) in self.items.iter().filter(|(_, item)| item.modified > head.modified) {
-                self.by_hand.note(key, Action::Changed, item.modified, None);
+                if !self.by_hand.knows(item.modified) {
+                    self.by_hand.note(key, Action::Changed, item.modified, None);
+                }
             }
         }
+        self.head = head;
+        self.at = at;
     }
 
     fn note_differences(&mut self, seen: &[Seen], keys: &BTreeSet<Vec<u8>>, at: i64) {

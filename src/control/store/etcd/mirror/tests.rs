@@ -70,3 +70,19 @@ fn what_a_read_finds_is_told_of_with_how_it_was() {
     mirror.fold_read(vec![object("a", 3, 30), object("c", 1, 21)], Head { revision: 3, modified: 25 }, 31, true);
     assert_eq!(mirror.by_hand().map(|all| (all.touched.len(), all.undo)), Some((1, None)));
 }
+
+#[test]
+fn a_deletion_seen_before_the_connection_was_lost_is_told_of() {
+    let mut mirror = mirror();
+    mirror.fold_events(vec![object("a", 1, 11), object("b", 1, 11), entry(2, None, 11)]);
+    let before = mirror.before(&(Kind::Source, "a".to_owned()));
+    let deleted = Seen { value: None, ..object("a", 1, 21) };
+    mirror.fold_events(vec![object("b", 2, 19), deleted, object("c", 1, 22)]);
+    // Meanwhile the head became another one; its entry may tell of `b`.
+    mirror.fold_read(vec![object("b", 2, 19), object("c", 1, 22)], Head { revision: 3, modified: 20 }, 23, true);
+    assert_eq!(pending(&mirror), Some((vec!["a".into(), "c".into()], 22)));
+    assert_eq!(mirror.by_hand().unwrap().undo.unwrap()[0], before);
+    // An etcd that was set back knows nothing of either.
+    mirror.fold_read(vec![object("b", 1, 5)], Head { revision: 1, modified: 5 }, 6, true);
+    assert_eq!(pending(&mirror), None);
+}
