@@ -47,7 +47,7 @@ struct Seen {
 }
 
 fn run<R: Ring>(mut ring: R, directory: &Path, entries: usize, delay: Duration) -> Result<(), String> {
-    let input = JournalInput { directories: Vec::new(), identifier: None, unit: None, matches: Vec::new() };
+    let input = JournalInput::default();
     let start = JournalStart::At(StartAt::Beginning, Nanos(0));
     let mut cursor = JournalCursor::new(&[directory.to_owned()], vec![input], start);
     let (mut seen, mut done) = (Seen::default(), Vec::new());

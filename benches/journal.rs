@@ -31,7 +31,7 @@ fn main() -> Result<(), String> {
 }
 
 fn run<R: Ring>(mut ring: R, directory: &str, identifier: Option<String>) -> Result<(), String> {
-    let input = JournalInput { directories: Vec::new(), identifier, unit: None, matches: Vec::new() };
+    let input = JournalInput { identifier, ..JournalInput::default() };
     let start = JournalStart::At(StartAt::Beginning, Nanos(0));
     let before = ring.cpu();
     let mut cursor = JournalCursor::new(&[Path::new(directory).to_owned()], vec![input], start);

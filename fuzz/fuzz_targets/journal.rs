@@ -30,7 +30,7 @@ use self::{forge::Style, memory::drain, mutate::Seeded};
 fn input(identifier: Option<&str>, matches: &[(&str, &str)]) -> JournalInput {
     let matches = matches.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
     let identifier = identifier.map(str::to_owned);
-    JournalInput { directories: Vec::new(), identifier, unit: None, matches: matches.collect() }
+    JournalInput { identifier, matches: matches.collect(), ..JournalInput::default() }
 }
 
 fn cursor(selectors: Vec<JournalInput>, start: JournalStart) -> JournalCursor {

@@ -58,7 +58,7 @@ struct Export {
 
 impl Export {
     fn new(path: &Path) -> io::Result<Self> {
-        let everything = JournalInput { directories: Vec::new(), identifier: None, unit: None, matches: Vec::new() };
+        let everything = JournalInput::default();
         let start = JournalStart::At(StartAt::Beginning, Nanos(0));
         let cursor = JournalCursor::new(&[path.to_owned()], vec![everything], start);
         Ok(Self { ring: Poll::new()?, cursor, unreadable: 0, done: Vec::new() })

@@ -113,8 +113,8 @@ pub struct PathGlob {
     pub matcher: GlobMatcher,
 }
 
-/// Journal entries of one directory (or the machine's own).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Journal entries of one directory (or the machine's own); by default all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JournalInput {
     /// Directories that hold the `*.journal` files, in the order they are tried: the machine's persistent and volatile
     /// ones, or the one named in the document.

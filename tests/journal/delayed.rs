@@ -157,7 +157,7 @@ fn follow<R: Ring>(ring: R) {
 
 /// The numbers of all entries, and how many looks it took. Only events cause a look: no timer helps.
 fn numbers<R: Ring>(ring: &mut R, directory: &Path) -> (Vec<u64>, u64) {
-    let input = JournalInput { directories: Vec::new(), identifier: None, unit: None, matches: Vec::new() };
+    let input = JournalInput::default();
     let start = JournalStart::At(StartAt::Beginning, Nanos(0));
     let mut cursor = JournalCursor::new(&[directory.to_owned()], vec![input], start);
     let (mut numbers, mut done, mut looks) = (Vec::new(), Vec::new(), 0);

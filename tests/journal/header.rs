@@ -28,7 +28,7 @@ fn no_bit_of_the_header_hides_an_entry_in_silence() {
             file[bit / 8] ^= 1 << (bit % 8);
             for name in ["system.journal", "system@a-b-c.journal"] {
                 let mut memory = Memory::of(name, file.clone());
-                let input = JournalInput { directories: Vec::new(), identifier: None, unit: None, matches: Vec::new() };
+                let input = JournalInput::default();
                 let start = JournalStart::At(StartAt::Beginning, Nanos(0));
                 let mut cursor = JournalCursor::new(&[PathBuf::from("/j")], vec![input], start);
                 let mut read = 0;

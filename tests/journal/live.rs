@@ -79,7 +79,7 @@ pub fn number(message: &[u8]) -> Option<u64> {
 
 /// The numbers of all entries, as they are read; ends when the last was seen and a further look brings nothing.
 fn numbers<R: Ring>(ring: &mut R, directory: &Path) -> Vec<u64> {
-    let input = JournalInput { directories: Vec::new(), identifier: None, unit: None, matches: Vec::new() };
+    let input = JournalInput::default();
     let start = JournalStart::At(StartAt::Beginning, Nanos(0));
     let mut cursor = JournalCursor::new(&[directory.to_owned()], vec![input], start);
     let (mut numbers, mut done, mut quiet) = (Vec::new(), Vec::new(), 0);

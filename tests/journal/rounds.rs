@@ -39,13 +39,13 @@ fn cursor(selectors: Vec<JournalInput>, start: JournalStart) -> JournalCursor {
 /// One that takes everything, then some that ask for something.
 fn selectors() -> Vec<JournalInput> {
     let input = |identifier: Option<&str>, unit: Option<&str>, matches: &[(&str, &[&str])]| JournalInput {
-        directories: Vec::new(),
         identifier: identifier.map(str::to_owned),
         unit: unit.map(str::to_owned),
         matches: matches
             .iter()
             .map(|(name, values)| ((*name).to_owned(), values.iter().map(|value| (*value).to_owned()).collect()))
             .collect(),
+        ..JournalInput::default()
     };
     vec![
         input(None, None, &[]),

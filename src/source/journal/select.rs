@@ -209,17 +209,7 @@ impl Pattern {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn input(identifier: Option<&str>, unit: Option<&str>, matches: &[(&str, &[&str])]) -> JournalInput {
-        let words = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect();
-        JournalInput {
-            directories: Vec::new(),
-            identifier: identifier.map(str::to_owned),
-            unit: unit.map(str::to_owned),
-            matches: matches.iter().map(|&(name, values)| (name.to_owned(), words(values))).collect(),
-        }
-    }
+    use super::{super::tests::input, *};
 
     fn mask(selectors: &mut Selectors, entry: &[(&str, &str)]) -> SourceMask {
         let mut rounds = Vec::new();

@@ -286,7 +286,7 @@ fn source_plan(number: usize, is_journal: bool) -> SourcePlan {
         enabled: true,
         input: if is_journal {
             let directories = vec![PathBuf::from(journal::DIRECTORY)];
-            Input::Journal(JournalInput { directories, identifier: None, unit: None, matches: Vec::new() })
+            Input::Journal(JournalInput { directories, ..JournalInput::default() })
         } else {
             Input::File(FileInput { paths: vec![glob], exclude: GlobSet::empty() })
         },

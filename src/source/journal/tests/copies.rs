@@ -3,7 +3,7 @@
 use super::{
     JournalCursor, JournalStart,
     disk::{Disk, Kept, drain},
-    everything, from_beginning, objects, read_all,
+    everything, from_beginning, input, objects, read_all,
     writer::{self, Seeded, Stream, Style},
 };
 use crate::{
@@ -21,7 +21,7 @@ fn numbers(kept: &[Kept]) -> Vec<(u64, Vec<u8>)> {
 }
 
 fn named(identifier: &str) -> JournalInput {
-    JournalInput { directories: Vec::new(), identifier: Some(identifier.to_owned()), unit: None, matches: Vec::new() }
+    input(Some(identifier), None, &[])
 }
 
 /// What the flush from `/run` to `/var` does: the same entries in another file, under another seqnum id.

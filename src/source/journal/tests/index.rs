@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     disk::{Disk, Kept, drain},
-    objects,
+    input, objects,
     writer::{self, Seeded, Stream, Style},
 };
 use crate::{
@@ -15,16 +15,6 @@ use crate::{
 };
 
 const ENTRIES: usize = 2500;
-
-fn input(identifier: Option<&str>, unit: Option<&str>, matches: &[(&str, &[&str])]) -> JournalInput {
-    let words = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect();
-    JournalInput {
-        directories: Vec::new(),
-        identifier: identifier.map(str::to_owned),
-        unit: unit.map(str::to_owned),
-        matches: matches.iter().map(|&(name, values)| (name.to_owned(), words(values))).collect(),
-    }
-}
 
 /// A journal file and the directory to read it from; with `archived` it may be read by its index.
 fn written(seed: u64, compact: bool) -> (tempfile::TempDir, Vec<u8>) {

@@ -34,7 +34,18 @@ use crate::{
 };
 
 pub fn everything() -> Vec<JournalInput> {
-    vec![JournalInput { directories: Vec::new(), identifier: None, unit: None, matches: Vec::new() }]
+    vec![JournalInput::default()]
+}
+
+/// A source that asks for something.
+pub fn input(identifier: Option<&str>, unit: Option<&str>, matches: &[(&str, &[&str])]) -> JournalInput {
+    let words = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect();
+    JournalInput {
+        identifier: identifier.map(str::to_owned),
+        unit: unit.map(str::to_owned),
+        matches: matches.iter().map(|&(name, values)| (name.to_owned(), words(values))).collect(),
+        ..JournalInput::default()
+    }
 }
 
 pub fn from_beginning(directory: &Path) -> JournalCursor {
@@ -222,15 +233,6 @@ fn directories_of_machines_are_searched_and_merged_by_time() {
 fn selectors_take_what_the_reference_reader_says_they_should() {
     let directory = tempfile::tempdir().unwrap();
     let path = writer::rotated(directory.path(), Style::COMMON, 11, 1, 3000);
-    let input = |identifier: Option<&str>, unit: Option<&str>, matches: &[(&str, &[&str])]| JournalInput {
-        directories: Vec::new(),
-        identifier: identifier.map(str::to_owned),
-        unit: unit.map(str::to_owned),
-        matches: matches
-            .iter()
-            .map(|(name, values)| ((*name).to_owned(), values.iter().map(|v| (*v).to_owned()).collect()))
-            .collect(),
-    };
     let selectors = vec![
         input(Some("duroslight"), None, &[]),
         input(None, Some("etcd.service"), &[]),
