@@ -17,7 +17,8 @@ impl Seeded {
     }
 }
 
-fn number(file: &[u8], at: usize) -> u64 {
+/// The 64-bit number at `at`; 0 behind the end.
+pub fn number(file: &[u8], at: usize) -> u64 {
     file.get(at..)
         .and_then(|rest| rest.get(..8))
         .map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight")))
