@@ -104,7 +104,7 @@ impl Index {
     /// The entry at `offset` is done with.
     #[inline]
     pub fn go_past(&mut self, offset: u64) {
-        self.gone_past.push(number(offset));
+        self.gone_past.extend(number(offset));
     }
 
     pub fn span(&mut self, list: usize) -> Option<&mut Span> {
@@ -268,7 +268,7 @@ impl Given {
     /// Whether the entry at `offset` is one of them.
     #[inline]
     pub fn has(&self, offset: u64) -> bool {
-        !self.offsets.is_empty() && self.offsets.binary_search(&number(offset)).is_ok()
+        !self.offsets.is_empty() && number(offset).is_some_and(|number| self.offsets.binary_search(&number).is_ok())
     }
 
     /// No more of the file is read.
@@ -277,10 +277,10 @@ impl Given {
     }
 }
 
-/// The number of an entry, by its offset: objects are aligned.
+/// The number of an entry, by its offset, since objects are aligned; `None` beyond 32 GiB.
 #[inline]
-fn number(offset: u64) -> u32 {
-    (offset / ALIGNMENT) as u32
+fn number(offset: u64) -> Option<u32> {
+    u32::try_from(offset / ALIGNMENT).ok()
 }
 
 impl JournalFile {

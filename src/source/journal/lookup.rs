@@ -80,7 +80,7 @@ impl JournalCursor {
             return Ok(false);
         }
         let wanted = file.can_match(io, &mut self.selectors)?;
-        let whole = file.next == 0 && file.header.end() / ALIGNMENT <= u64::from(u32::MAX);
+        let whole = file.next == 0;
         if let Some(lookup) = file.lookup.take().filter(|lookup| wanted && !lookup.unlisted && whole) {
             let (passing, seen) = (lookup.passing, file.seen);
             self.files[index].index = self.selectors.index(&passing, seen, self.position());
