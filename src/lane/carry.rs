@@ -187,8 +187,15 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
         }
         let record = match step(cursor, hands.ring, *token, hands.pool) {
             Ok(Next::Record(record)) => record,
-            Ok(Next::Pending) => return Carried::Pending,
-            Ok(Next::Yield) => return Carried::Budget,
+            Ok(next @ (Next::Pending | Next::Yield)) => {
+                let pending = matches!(next, Next::Pending);
+                if let Cursor::Journal(journal) = cursor
+                    && journal.is_rewound()
+                {
+                    *at = Position::Journal(journal.position());
+                }
+                return if pending { Carried::Pending } else { Carried::Budget };
+            }
             Ok(Next::Idle) => {
                 if let Cursor::Journal(journal) = cursor {
                     *at = Position::Journal(journal.position());

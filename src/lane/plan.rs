@@ -12,9 +12,9 @@ use super::{
     Lane,
     checkpoint::{Content, Key},
     flow::{Flow, FlowState},
-    group::selectors,
+    group::{journal_start, selectors},
     identity::{Identity, Marks, Span},
-    reader::{Cursor, JournalOrigin, Limit, Origin, Reader, Source, reached},
+    reader::{Cursor, JournalOrigin, Limit, Origin, PassState, Reader, Source, reached},
     stream::Streams,
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     orders::Port,
     plan::{Input, Plan, SourcePlan, StartAt},
     ring::{Ring, WatchKind},
+    source::journal::JournalStart,
     stats::Totals,
 };
 
@@ -149,6 +150,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
     fn update_journal(&mut self, id: u32, plans: &[Arc<SourcePlan>]) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let wall = self.now.wall;
+        let before = selectors(reader);
         let old = std::mem::take(&mut reader.sources);
         let order: Vec<Option<usize>> =
             plans.iter().map(|plan| old.iter().position(|source| source.plan.id == plan.id)).collect();
@@ -158,17 +160,24 @@ impl<R: Ring, P: Port> Lane<R, P> {
         };
         reader.sources = plans.iter().zip(&order).map(|(plan, at)| Source::new(plan, not_before(at, plan))).collect();
         reader.sources.truncate(JOURNAL_SOURCES_MAX);
-        let selectors = selectors(reader);
-        for pass in &mut reader.passes {
+        let now = selectors(reader);
+        let starts: Vec<JournalStart> = reader.passes.iter().map(|pass| journal_start(reader, pass.at, wall)).collect();
+        // What stands between a pass's last record and its cursor was not wanted, but may be now.
+        let asks_more = now.iter().any(|input| !before.contains(input));
+        for (pass, start) in reader.passes.iter_mut().zip(starts) {
             let mut identities: Vec<Option<Identity>> = pass.identities.drain(..).map(Some).collect();
-            pass.identities = order
-                .iter()
-                .map(|at| {
-                    at.and_then(|at| identities.get_mut(at)?.take()).unwrap_or_else(|| Identity::new(Span::Entries))
-                })
-                .collect();
-            if let Cursor::Journal(cursor) = &mut pass.cursor {
-                cursor.set_selectors(selectors.clone());
+            let kept = |at: &Option<usize>| at.and_then(|at| identities.get_mut(at)?.take()).filter(|_| !asks_more);
+            let made = order.iter().map(kept).map(|kept| kept.unwrap_or_else(|| Identity::new(Span::Entries)));
+            pass.identities = made.collect();
+            let Cursor::Journal(cursor) = &mut pass.cursor else { continue };
+            if asks_more {
+                cursor.begin_again(&mut self.ring, now.clone(), start);
+                if matches!(pass.state, PassState::Idle { .. }) {
+                    pass.wake(self.now.mono);
+                    self.ready.push_back((id, pass.id));
+                }
+            } else if now != before {
+                cursor.set_selectors(now.clone());
             }
         }
     }

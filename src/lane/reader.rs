@@ -297,6 +297,11 @@ impl Reader {
 }
 
 impl Pass {
+    /// Whether its cursor stands before `at`.
+    pub fn is_rewound(&self) -> bool {
+        matches!(&self.cursor, Cursor::Journal(journal) if journal.is_rewound())
+    }
+
     /// There is something to read again.
     pub fn wake(&mut self, now: Duration) {
         self.state = PassState::Ready;

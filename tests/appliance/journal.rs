@@ -228,3 +228,40 @@ fn a_restart_before_the_first_line_does_not_move_the_start() {
         assert_eq!(loki.entries().len() as u64, expected);
     });
 }
+
+/// A source was added to a journal that another one had read without finding anything: it joined where that one's cursor
+/// stood, and its backlog was lost.
+#[test]
+fn a_source_that_joins_gets_what_nobody_wanted_before() {
+    on_both(|backend| {
+        let loki = LokiSink::start(LokiOptions::default()).expect("a receiver");
+        let mut node = Node::new(backend);
+        let directory = node.path("journal");
+        std::fs::create_dir(&directory).expect("a directory");
+        let mut writer = Writer::start(&directory.join("system.journal"), true, 9);
+        writer.write(BACKLOG);
+        writer.end();
+        let source = |name: &str| {
+            json!({"kind": "source", "name": name, "logFormat": "ZAP_JSON", "startAt": "beginning", "enabled": true,
+                "journald": {"directory": directory, "identifier": name}})
+        };
+        let of = |etcd: bool| (0..BACKLOG).filter(|n| (mix(9, *n) % 3 == 2) == etcd).count() as u64;
+        node.object("nobody", &source("nobody"));
+        node.object("loki", &peer::loki_target("loki", &loki.url()));
+        node.start();
+        node.await_status("the journal is looked at", |status| status["readers"][0]["source"] == "nobody");
+        // The first stands behind everything and has not said so; the third comes while the second is on its way.
+        let revision = node.status()["revision"].clone();
+        node.object("etcd", &source("etcd"));
+        node.await_plan_after(&revision);
+        let revision = node.status()["revision"].clone();
+        node.object("node-manager", &source("node-manager"));
+        node.await_plan_after(&revision);
+        node.await_status("all is settled", |status| {
+            in_flight(status) == 0 && total(status, "loki", "delivered") >= BACKLOG
+        });
+        node.terminate();
+        let arrived = |name: &str| loki.entries().iter().filter(|entry| entry.label("source") == Some(name)).count();
+        assert_eq!((arrived("etcd") as u64, arrived("node-manager") as u64), (of(true), of(false)), "{backend}");
+    });
+}

@@ -182,9 +182,6 @@ impl JournalFile {
         }
         let Some(Peeked { offset, head, .. }) = self.peeked() else { return Ok(0) };
         let (offset, count, boot_id) = (*offset, head.items(self.layout), head.boot_id);
-        if self.draft.item == 0 && self.index.is_some() && !self.is_as_listed(io, offset, count) {
-            return Err(Stop::Yield);
-        }
         let common = self.common_items(offset, count);
         if self.draft.item == 0 {
             self.draft.set_boot(&boot_id);

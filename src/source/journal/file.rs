@@ -272,7 +272,10 @@ impl JournalFile {
                     }
                 }
                 None => {
-                    self.lose(io, 1, "an entry is damaged or beyond the end of the file; it is passed over");
+                    if !self.given.has(offset) {
+                        self.lose(io, 1, "an entry is damaged or beyond the end of the file; it is passed over");
+                    }
+                    self.index.iter_mut().for_each(|index| index.excuse(offset));
                     self.next += 1;
                     self.walked_past(None);
                     io.spend()?;

@@ -12,6 +12,7 @@
 use super::{
     chain::{Item, Link, items_at},
     file::JournalFile,
+    peek::Peeked,
     span::{Io, Part, Span, Stop},
 };
 use crate::{
@@ -115,6 +116,12 @@ impl Index {
     #[inline]
     pub fn ahead(&self) -> Option<u64> {
         self.lists.first().map(|list| list.ahead)
+    }
+
+    /// The entry at `offset` cannot be read: no list is to blame.
+    pub fn excuse(&mut self, offset: u64) {
+        self.lists.iter_mut().filter(|list| list.head == offset).for_each(|list| list.confirmed = offset + 1);
+        self.go_past(offset);
     }
 
     /// Whether the entry at `offset`, with these items, has the DATA of every list that names it.
@@ -312,7 +319,9 @@ impl JournalFile {
     }
 
     /// Whether the peeked entry is what the index led to; if not, all that was passed over will be read.
-    pub fn is_as_listed<R>(&mut self, io: &mut Io<'_, R>, offset: u64, count: usize) -> bool {
+    pub fn is_as_listed<R>(&mut self, io: &mut Io<'_, R>) -> bool {
+        let Some(Peeked { offset, head, .. }) = self.peeked() else { return true };
+        let (offset, count) = (*offset, head.items(self.layout));
         let Some(mut index) = self.index.take() else { return true };
         let confirmed = index.confirm(self.layout, self.items(offset, 0, count), offset);
         self.index = Some(index);
