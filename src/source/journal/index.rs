@@ -3,11 +3,12 @@
 //! Every DATA object lists the entries that have it. Where each source asks for some value, the lists of the values
 //! asked for name every entry that can be wanted, and no other one needs to be looked at. A list is believed as far as
 //! the chain of all entries confirms it: an entry it names must stand there and have that DATA, and it must be as long
-//! as its DATA object says. What it left out shows only at its end. So one that is wrong anywhere means that the whole
-//! file is read again, but for the entries that the lists led to, and that is told. Only archived files, and from their
-//! first entry on, are read by their index: a writer commits an entry first and lists it afterwards. Their last entries
-//! are read in any case, since a writer that fails to list one rotates. Not noticed is what a list leaves out before
-//! the process ends, or other sources join, in the midst of its file.
+//! as its DATA object says. All lists are followed to their end first, so that nearly all that can be wrong with one
+//! shows before anything is passed over. An item that leads elsewhere shows later; then the whole file is read again, but
+//! for the entries that the lists led to, since what was left out may lie anywhere before. Either is told. Only archived
+//! files, and from their first entry on, are read by their index: a writer commits an entry first and lists it
+//! afterwards. Their last entries are read in any case, since a writer that fails to list one rotates. Not noticed is
+//! what a wrong item left out before the process ends, or sources change, in the midst of its file.
 
 use super::{
     chain::{Item, Link, items_at},
@@ -29,7 +30,7 @@ use crate::{
 const TAIL_ENTRIES: u64 = 64;
 /// Reading around each wanted entry pays when fewer than one in so many is wanted.
 const SPARSE: u64 = 32;
-/// What walking over one piece of the chain costs, in entries looked at.
+/// What walking over one piece of the chain or of a list costs, in entries looked at.
 const PIECE_COST: u32 = JOURNAL_STEP_ENTRIES_MAX / 64;
 
 /// Which entries of a file may be wanted.
@@ -45,6 +46,8 @@ pub(super) struct Index {
     /// Where the cursor stood before this file, and the entries gone past since.
     from: JournalPosition,
     gone_past: Vec<u32>,
+    /// Every list was followed to its end.
+    surveyed: bool,
     /// Few entries are wanted.
     pub sparse: bool,
 }
@@ -55,6 +58,8 @@ struct List {
     /// Offset of the DATA.
     data: u64,
     first: u64,
+    /// The first of its arrays.
+    arrays: u64,
     entries: u64,
     /// The entry it stands at: 0 before the first, the largest number behind the last.
     head: u64,
@@ -99,7 +104,21 @@ impl Index {
         let lists = data.iter().enumerate().map(|(number, (at, data))| List::new(number, *at, data));
         let lists = lists.collect();
         let sparse = listed < entries / SPARSE;
-        Some(Self { lists, until, reached: 0, before: 0, from, gone_past: Vec::new(), sparse })
+        Some(Self { lists, until, reached: 0, before: 0, from, gone_past: Vec::new(), surveyed: false, sparse })
+    }
+
+    /// Follows every list to its end, before anything is passed over because of it: one that is shorter or longer than
+    /// it says, or leads back, shows now.
+    #[cold]
+    fn survey(&mut self, layout: Layout) -> Result<(), Lack> {
+        for (number, list) in self.lists.iter_mut().enumerate() {
+            while list.head != u64::MAX {
+                list.step(number, layout)?;
+            }
+        }
+        self.lists.iter_mut().for_each(List::begin);
+        self.surveyed = true;
+        Ok(())
     }
 
     /// The entry at `offset` is done with.
@@ -186,6 +205,7 @@ impl List {
         Self {
             data: at,
             first: data.entry,
+            arrays: data.entry_array,
             entries: data.n_entries,
             head: 0,
             ahead: 0,
@@ -197,6 +217,12 @@ impl List {
             confirmed: 0,
             span: Span::new(Part::List(number)),
         }
+    }
+
+    /// Goes back before its first entry.
+    fn begin(&mut self) {
+        (self.head, self.ahead, self.taken) = (0, 0, 0);
+        (self.array, self.capacity, self.place, self.next) = (self.arrays, 0, 0, 0);
     }
 
     /// Goes to the next entry.
@@ -301,6 +327,7 @@ impl JournalFile {
             };
             match (lack, span) {
                 (Lack::Bytes(_, at, bytes), Some(span)) => {
+                    io.budget = io.budget.checked_sub(PIECE_COST).ok_or(Stop::Yield)?;
                     match span.fill(io, owner, at, bytes, JOURNAL_ARRAY_READ_BYTES) {
                         Err(Stop::End | Stop::Io(_)) => self.distrust_index(io),
                         other => other?,
@@ -348,6 +375,9 @@ impl JournalFile {
     #[inline(always)]
     pub fn pass_unlisted_now(&mut self, layout: Layout) -> Result<(), Lack> {
         let Some(index) = &mut self.index else { return Ok(()) };
+        if !index.surveyed {
+            index.survey(layout)?;
+        }
         let candidate = index.candidate(layout, self.group)?;
         index.reach(layout, &self.chain, &self.array, self.next, candidate)?;
         let passed = index.reached - self.next;

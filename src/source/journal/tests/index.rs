@@ -29,6 +29,7 @@ fn written(seed: u64, compact: bool) -> (tempfile::TempDir, Vec<u8>) {
 struct Read {
     kept: Vec<Kept>,
     entries: u64,
+    damaged: u64,
     troubles: Vec<String>,
 }
 
@@ -39,8 +40,8 @@ fn read(directory: &Path, file: &[u8], archived: bool, selectors: &[JournalInput
     let start = JournalStart::At(StartAt::Beginning, Nanos(0));
     let mut cursor = JournalCursor::new(&[directory.to_owned()], selectors.to_vec(), start);
     let kept = drain(&mut cursor, &mut disk);
-    let entries = cursor.counts().read;
-    Read { kept, entries, troubles: cursor.take_troubles() }
+    let counts = cursor.counts();
+    Read { kept, entries: counts.read, damaged: counts.damaged, troubles: cursor.take_troubles() }
 }
 
 /// What a damaged list had left out comes last, once.
@@ -145,6 +146,42 @@ fn an_array_that_leads_too_far_hides_nothing() {
     let read = read(directory.path(), &damaged, true, &selectors, Disk::warm());
     assert!(in_order(read.kept) == all);
     assert_eq!((read.entries, read.troubles.len()), (ENTRIES as u64, 1), "{:?}", read.troubles);
+}
+
+/// Targets that walk apart have cursors of their own: what shows only at the end of a list comes too late for some.
+#[test]
+fn an_array_that_is_left_out_shows_before_anything_is_passed_over() {
+    for compact in [true, false] {
+        let (directory, file) = written(68, compact);
+        let selectors = [input(Some("etcd"), None, &[])];
+        let all = read(directory.path(), &file, false, &selectors, Disk::warm()).kept;
+        let layout = Header::parse(&file).unwrap().layout();
+        let is_it = |at: usize| file[at + layout.payload_at()..].starts_with(b"SYSLOG_IDENTIFIER=etcd");
+        let data = objects(&file).into_iter().find(|(at, head)| head.kind == ObjectKind::Data && is_it(*at)).unwrap().0;
+        let next = |at: usize| u64::from_le_bytes(file[at + 16..at + 24].try_into().unwrap()) as usize;
+        let first = DataHead::parse(&file[data..], layout).unwrap().entry_array as usize;
+        let mut damaged = file.clone();
+        let third = next(next(first)) as u64;
+        damaged[first + 16..first + 24].copy_from_slice(&third.to_le_bytes());
+        for disk in [Disk::warm(), Disk::cold()] {
+            let read = read(directory.path(), &damaged, true, &selectors, disk);
+            assert!(read.kept == all, "in order: {} of {}", read.kept.len(), all.len());
+            assert_eq!((read.entries, read.troubles.len()), (ENTRIES as u64, 1), "{:?}", read.troubles);
+        }
+    }
+}
+
+/// A damaged entry was held against the list that named it: it was lost, the file read again, and it was lost again.
+#[test]
+fn a_damaged_entry_is_no_fault_of_the_list_that_names_it() {
+    let (directory, file) = written(69, true);
+    let selectors = [input(Some("etcd"), None, &[])];
+    let mut all = read(directory.path(), &file, false, &selectors, Disk::warm()).kept;
+    let mut damaged = file.clone();
+    damaged[all.remove(70).position.offset as usize] = 99;
+    let read = read(directory.path(), &damaged, true, &selectors, Disk::warm());
+    assert!(read.kept == all, "{} of {}", read.kept.len(), all.len());
+    assert_eq!((read.entries, read.damaged), (ENTRIES as u64 - 1, 1), "{:?}", read.troubles);
 }
 
 /// Found by fuzzing: neither the count nor the time of the last entry says that there is one.
