@@ -229,8 +229,8 @@ fn a_restart_before_the_first_line_does_not_move_the_start() {
     });
 }
 
-/// A source was added to a journal that another one had read without finding anything: it joined where that one's cursor
-/// stood, and its backlog was lost.
+/// A source was added to a journal that another one had read without finding anything: it joined where that one's
+/// cursor stood, and its backlog was lost.
 #[test]
 fn a_source_that_joins_gets_what_nobody_wanted_before() {
     on_both(|backend| {

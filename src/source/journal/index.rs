@@ -4,11 +4,11 @@
 //! asked for name every entry that can be wanted, and no other one needs to be looked at. A list is believed as far as
 //! the chain of all entries confirms it: an entry it names must stand there and have that DATA, and it must be as long
 //! as its DATA object says. All lists are followed to their end first, so that nearly all that can be wrong with one
-//! shows before anything is passed over. An item that leads elsewhere shows later; then the whole file is read again, but
-//! for the entries that the lists led to, since what was left out may lie anywhere before. Either is told. Only archived
-//! files, and from their first entry on, are read by their index: a writer commits an entry first and lists it
+//! shows before anything is passed over. An item that leads elsewhere shows later; then the whole file is read again,
+//! but for the entries that the lists led to, since what was left out may lie anywhere before. Either is told. Only
+//! archived files, and from their first entry on, are read by their index: a writer commits an entry first and lists it
 //! afterwards. Their last entries are read in any case, since a writer that fails to list one rotates. Not noticed is
-//! what a wrong item left out before the process ends, or sources change, in the midst of its file.
+//! what a wrong item left out before the process ends, or sources or passes change, in the midst of its file.
 
 use super::{
     chain::{Item, Link, items_at},
