@@ -46,7 +46,8 @@ impl Life {
         let mut there = vec![None; self.net.borrow().judge.files.len()];
         for chain in &mut self.chains {
             let name = |number: u64| if number == 0 { chain.path.clone() } else { format!("{}.{number}", chain.path) };
-            let most = chain.rotations + 2;
+            // Under names it had before it was renamed, or its directory was lost.
+            let most = there.len() as u64;
             let found: Vec<u64> = (0..=most).filter(|number| self.disk.meta(name(*number)).is_some()).collect();
             chain.rotations = found.last().copied().unwrap_or_default();
             for name in found.into_iter().map(name) {
