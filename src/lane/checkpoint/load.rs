@@ -58,6 +58,7 @@ impl Checkpoint {
         if let [whole] = generations.as_slice() {
             checkpoint.leave_out_forgotten(whole);
         }
+        checkpoint.bring_back_half_forgotten();
         let mut young: HashSet<ReaderKey> = checkpoint.slots().map(|slot| slot.key.reader).collect();
         let heads = checkpoint.heads();
         for generation in generations {
@@ -143,13 +144,29 @@ impl Checkpoint {
     fn leave_out_forgotten(&mut self, whole: &Generation) {
         let known: HashSet<&Key> = whole.slots.iter().map(|slot| &slot.key).collect();
         for at in 0..self.slots.len() {
-            let is_forgotten = |slot: &mut Slot| slot.sequence <= whole.newest && !known.contains(&slot.key);
-            if let Some(slot) = self.slots[at].take_if(is_forgotten) {
-                self.index.remove(&slot.key);
-                self.gone.retain(|(gone, _)| *gone != at);
-                self.free.push(at);
-                self.mark(at);
-            }
+            self.leave_out(at, |slot| slot.sequence <= whole.newest && !known.contains(&slot.key));
+        }
+    }
+
+    /// A reader is forgotten for all its targets at once. Where a power loss left only some of the tombstones it goes on
+    /// from what was synced, for all of them: by itself the record that is left would be where the others begin.
+    fn bring_back_half_forgotten(&mut self) {
+        let is_flow = |slot: &&Slot| slot.key.target != ObjectId(0) && slot.key.reader != CLOSED;
+        let of = |slot: &Slot| (slot.key.reader, slot.key.source);
+        let alive: HashSet<(ReaderKey, ObjectId)> = self.slots().filter(is_flow).map(of).collect();
+        for at in 0..self.slots.len() {
+            let is_half = |slot: &Slot| slot.content == Content::Gone && is_flow(&slot) && alive.contains(&of(slot));
+            self.leave_out(at, is_half);
+        }
+    }
+
+    /// Takes a record of the live file as if it had not been there.
+    fn leave_out(&mut self, at: usize, which: impl Fn(&Slot) -> bool) {
+        if let Some(slot) = self.slots[at].take_if(|slot| which(slot)) {
+            self.index.remove(&slot.key);
+            self.gone.retain(|(gone, _)| *gone != at);
+            self.free.push(at);
+            self.mark(at);
         }
     }
 

@@ -207,6 +207,24 @@ fn a_renaming_that_only_the_live_file_knew_costs_nobody_a_position() {
 }
 
 #[test]
+fn a_file_forgotten_by_half_goes_back_for_nobody() {
+    let disk = SimWorld::new(210);
+    disk.make_directory(STATE);
+    let mut ring = disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    checkpoint.put(key(reader(7, 256), 2), at(276_694));
+    checkpoint.put(key(reader(7, 256), 3), at(170_985));
+    checkpoint.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    // The other target has come to the end as well, and the file was let go: of its tombstones one reached the disk.
+    checkpoint.forget(&key(reader(7, 256), 2));
+    checkpoint.write(&mut ring);
+    let again = Checkpoint::load(&mut ring, Path::new(STATE), 0, 1);
+    assert_eq!(again.content(&key(reader(7, 256), 2)), Some(&at(276_694)));
+    assert_eq!(again.content(&key(reader(7, 256), 3)), Some(&at(170_985)));
+}
+
+#[test]
 fn a_file_let_go_is_not_known_by_its_marks_alone() {
     let disk = SimWorld::new(208);
     disk.make_directory(STATE);
