@@ -148,8 +148,8 @@ impl Checkpoint {
         }
     }
 
-    /// A reader is forgotten for all its targets at once. Where a power loss left only some of the tombstones it goes on
-    /// from what was synced, for all of them: by itself the record that is left would be where the others begin.
+    /// A reader is forgotten for all its targets at once. Where a power loss left only some of the tombstones it goes
+    /// on from what was synced, for all of them: by itself the record that is left would be where the others begin.
     fn bring_back_half_forgotten(&mut self) {
         let is_flow = |slot: &&Slot| slot.key.target != ObjectId(0) && slot.key.reader != CLOSED;
         let of = |slot: &Slot| (slot.key.reader, slot.key.source);
