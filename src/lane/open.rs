@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BTreeMap, io, path::PathBuf, sync::Arc, tim
 
 use super::{
     Awaiting, Lane,
-    checkpoint::Content,
+    checkpoint::{Content, Key, Slot},
     identity::{Marks, marks_key},
     reader::{FileOrigin, Limit, Origin, Reader, Source, Tail},
     vanish::Vanishing,
@@ -17,11 +17,12 @@ use crate::{
     limits::{
         DRAINING_READERS_MAX, FINGERPRINT_BYTES, OPENING_MAX, OPENING_PATIENCE, READ_RETRY, READERS_MAX, SEEK_BYTES,
     },
-    model::{FileIdentity, Hint, ObjectId, Position, ReaderKey},
+    model::{FileIdentity, Hint, Nanos, ObjectId, Position, ReaderKey},
     orders::Port,
     plan::{Format, Input, SourcePlan, StartAt},
     ring::{Handle, Meta, Op, ReadNow, Ring, Token},
     source::file::{Head, Seek, Want},
+    stats::Totals,
 };
 
 /// A file to be opened.
@@ -275,6 +276,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
                 self.checkpoint.unite(begin.source.id, ReaderKey::File(known), key);
             }
         }
+        self.bring_along(begin.source.id, identity);
         let (marks, unattributed) = self.known_marks(key, begin.source.id);
         let seen = self.checkpoint.knows(&key);
         let limit = match begin.source.format {
@@ -304,6 +306,35 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let furthest = self.readers.get(&id).and_then(|reader| reader.flows.iter().map(|f| f.settled().offset()).max());
         if furthest.is_some_and(|furthest| furthest > meta.size) {
             self.mend_truncated(id, furthest.unwrap_or_default());
+        }
+    }
+
+    /// A power loss may have left the file with less of a head than some of its records know, and these of other targets
+    /// than those that still fit: as new ones they would begin where those are. They begin where they were, or there if
+    /// that is earlier.
+    fn bring_along(&mut self, source: ObjectId, own: FileIdentity) {
+        let of = |slot: &&Slot| slot.key.source == source && slot.key.target != ObjectId(0);
+        let offset = |slot: &Slot| match &slot.content {
+            Content::Flow { position, .. } => Some(position.offset()),
+            _ => None,
+        };
+        let here = self.checkpoint.slots().filter(of).filter(|slot| slot.key.reader == ReaderKey::File(own));
+        let Some(furthest) = here.filter_map(offset).max() else { return };
+        let is_it = |slot: &&Slot| match slot.key.reader {
+            ReaderKey::File(other) => {
+                (other.device, other.inode, other.generation) == (own.device, own.inode, own.generation) && other != own
+            }
+            ReaderKey::Journal { .. } => false,
+        };
+        let others = self.checkpoint.slots().filter(of).filter(is_it);
+        let others: Vec<(Key, u64)> = others.filter_map(|slot| Some((slot.key, offset(slot)?))).collect();
+        for (other, offset) in others {
+            let key = Key { reader: ReaderKey::File(own), ..other };
+            if self.checkpoint.content(&key).is_none() {
+                let position = Position::file(offset.min(furthest));
+                let content = Content::Flow { position, totals: Totals::default(), newest: Nanos::default() };
+                self.checkpoint.put(key, content);
+            }
         }
     }
 

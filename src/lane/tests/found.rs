@@ -4,11 +4,11 @@ use std::{path::Path, time::Duration};
 
 use super::{
     LONG, all,
-    world::{LOG, World, line},
+    world::{self, LOG, Mood, World, line},
     write,
 };
 use crate::{
-    lane::checkpoint::{CLOSED, Checkpoint, Content, Key},
+    lane::checkpoint::{CLOSED, Checkpoint, Content, Key, Slot},
     limits,
     model::{FileIdentity, Level, Nanos, ObjectId, Position, ReaderKey},
     ring::{
@@ -275,6 +275,31 @@ fn a_rotated_file_is_let_go_only_after_a_look_that_outlives_a_power_loss() {
     world.disk.remove(state.join("lane-0.live")).expect("removed");
     let checkpoint = Checkpoint::load(&mut world.disk.ring(), state, 0, 1);
     assert!(looks_are_younger(&checkpoint, modified.plus(1_000_000_000)));
+}
+
+#[test]
+fn a_target_that_a_torn_file_is_known_for_by_a_longer_head_is_no_new_one() {
+    let mut world = World::new(212, &["a", "b"]);
+    world.mood("b", Mood::Down);
+    write(&world, 0..10);
+    world.until(LONG, |world| world.stored("a").len() == 10);
+    world.turns(100);
+    world.kill();
+    let mut ring = world.disk.ring();
+    let mut checkpoint = Checkpoint::load(&mut ring, Path::new(world::STATE), 0, 1);
+    let of_b = |slot: &&Slot| slot.key.target == world::id("b") && matches!(slot.key.reader, ReaderKey::File(_));
+    let slot = checkpoint.slots().find(of_b).expect("known").clone();
+    assert_eq!(slot.content, at(0));
+    // The power went after the head of the file had been found to be longer, and that is not there any more.
+    let ReaderKey::File(file) = slot.key.reader else { panic!("{slot:?}") };
+    let longer = ReaderKey::File(FileIdentity { head_bytes: file.head_bytes + 1, head_hash: 7, ..file });
+    checkpoint.forget(&slot.key);
+    checkpoint.put(Key { reader: longer, ..slot.key }, at(0));
+    checkpoint.write(&mut ring);
+    ring.reap(Duration::from_millis(1), &mut Vec::new()).expect("the ring works");
+    world.mood("b", Mood::Acks);
+    world.start();
+    world.until(LONG, |world| world.stored("b").len() == 10);
 }
 
 #[test]
