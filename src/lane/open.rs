@@ -309,9 +309,9 @@ impl<R: Ring, P: Port> Lane<R, P> {
         }
     }
 
-    /// A power loss may have left the file with less of a head than some of its records know, and these of other targets
-    /// than those that still fit: as new ones they would begin where those are. They begin where they were, or there if
-    /// that is earlier.
+    /// A power loss may have left the file with less of a head than some of its records know, and these of other
+    /// targets than those that still fit: as new ones they would begin where those are. They begin where they were, or
+    /// there if that is earlier.
     fn bring_along(&mut self, source: ObjectId, own: FileIdentity) {
         let of = |slot: &&Slot| slot.key.source == source && slot.key.target != ObjectId(0);
         let offset = |slot: &Slot| match &slot.content {
