@@ -6,6 +6,7 @@
 use super::{
     chain::Item,
     file::{JournalFile, Stage},
+    gone::Reached,
     peek::{Last, Peeked},
     span::{Io, Stop},
 };
@@ -34,6 +35,8 @@ pub(super) enum Goal {
     },
     /// The one after this, if it is still where it was; else by seqnum or time.
     After(JournalPosition),
+    /// Where the reader was when the file went away.
+    Again(Reached),
 }
 
 impl Goal {
@@ -73,6 +76,10 @@ impl JournalFile {
                 Goal::Beginning => Some(0),
                 Goal::End => Some(self.seen),
                 Goal::After(position) => self.exact(io, &position)?,
+                Goal::Again(reached) => {
+                    self.again(io, &reached)?;
+                    None
+                }
                 Goal::AfterSeqnum(_) | Goal::FromRealtime(_) | Goal::FromMonotonic { .. } => self.halve(io, seek)?,
             };
             if let Some(place) = place {
@@ -83,24 +90,43 @@ impl JournalFile {
         }
     }
 
+    /// Goes on where it was; if the entry read last is not there any more, the search goes on by another goal.
+    fn again<R: Ring>(&mut self, io: &mut Io<'_, R>, reached: &Reached) -> Result<(), Stop> {
+        let &Reached { position: JournalPosition { offset, ordinal, .. }, next } = reached;
+        if offset == 0 {
+            self.begin_at(next, None);
+            return Ok(());
+        }
+        match self.entry_head(io, offset)?.filter(|head| is_at(head, &reached.position)) {
+            // The list of entries is not asked: it may be broken, and they were found by walking.
+            Some(head) => self.begin_at(next, Some(Peeked { offset, ordinal, head })),
+            None => self.stage = Stage::Seeking(Seek::to(self.otherwise(&reached.position), self.seen)),
+        }
+        Ok(())
+    }
+
     /// The place after `position`; `None` when the search has to go on by another goal.
     fn exact<R: Ring>(&mut self, io: &mut Io<'_, R>, position: &JournalPosition) -> Result<Option<u64>, Stop> {
         let there = position.ordinal < self.seen && self.item(io, position.ordinal)? == Item::At(position.offset);
         if there
             && let Some(head) = self.entry_head(io, position.offset)?
-            && (head.seqnum, head.xor_hash) == (position.seqnum, position.xor_hash)
+            && is_at(&head, position)
         {
             let place = position.ordinal + 1;
             self.look_back_until = place;
             return Ok(Some(place));
         }
-        let goal = if position.seqnum_id == self.header.seqnum_id {
+        self.stage = Stage::Seeking(Seek::to(self.otherwise(position), self.seen));
+        Ok(None)
+    }
+
+    /// How to look for the place after `position` when its entry is not there.
+    fn otherwise(&self, position: &JournalPosition) -> Goal {
+        if position.seqnum_id == self.header.seqnum_id {
             Goal::AfterSeqnum(position.seqnum)
         } else {
             Goal::near(position, 0)
-        };
-        self.stage = Stage::Seeking(Seek::to(goal, self.seen));
-        Ok(None)
+        }
     }
 
     /// One step of the search; the place when it is found.
@@ -118,7 +144,7 @@ impl JournalFile {
             Goal::FromRealtime(realtime) => entry.realtime < realtime,
             Goal::FromMonotonic { boot_id, monotonic, .. } if entry.boot_id == boot_id => entry.monotonic < monotonic,
             Goal::FromMonotonic { realtime, .. } => entry.realtime < realtime,
-            Goal::Beginning | Goal::End | Goal::After(_) => false,
+            Goal::Beginning | Goal::End | Goal::After(_) | Goal::Again(_) => false,
         });
         if before {
             seek.low = middle + 1;
@@ -142,6 +168,7 @@ impl JournalFile {
     fn begin_at(&mut self, place: u64, before: Option<Peeked>) {
         let back = if self.look_back_until == place { LOOK_BACK_ENTRIES.min(place) } else { 0 };
         self.next = place - back;
+        self.peeks[usize::from(!self.odd)] = before.unwrap_or_default();
         if let Some(before) = before.filter(|_| back == 0) {
             let group = (before.offset + before.head.size).next_multiple_of(ALIGNMENT);
             (self.last, self.group) = (Some(Last::of(before.offset, &before.head)), group);
@@ -159,4 +186,9 @@ impl JournalFile {
             Err(stop) => Err(stop),
         }
     }
+}
+
+/// Whether this is the head of the entry of `position`.
+fn is_at(head: &EntryHead, position: &JournalPosition) -> bool {
+    (head.xor_hash, head.realtime, head.monotonic) == (position.xor_hash, position.realtime, position.monotonic)
 }

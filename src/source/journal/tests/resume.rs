@@ -118,3 +118,26 @@ fn a_released_cursor_goes_on_where_it_was() {
     cursor.release(&mut disk);
     assert_eq!(disk.open_files(), 0);
 }
+
+/// `/run` may be read before `/var` is there: where the position lies, and beside it, reading goes on after it.
+#[test]
+fn the_journal_of_the_position_may_come_after_another() {
+    let parent = tempfile::tempdir().unwrap();
+    let (run, var, away) = (parent.path().join("run"), parent.path().join("var"), parent.path().join("away"));
+    for directory in [&run, &var] {
+        std::fs::create_dir(directory).unwrap();
+    }
+    writer::rotated(&var, Style::COMMON, 26, 2, 200);
+    let all = read_all(&var);
+    writer::write(&run.join("system.journal"), Style::COMMON, &[Stream::new(27).entries(30)]);
+    for at in [0, 100, 300, all.len() - 1] {
+        std::fs::rename(&var, &away).unwrap();
+        let start = JournalStart::Resume(all[at].position);
+        let mut cursor = JournalCursor::new(&[run.clone(), var.clone()], everything(), start);
+        let mut disk = Disk::warm();
+        assert!(drain(&mut cursor, &mut disk).len() <= 30);
+        std::fs::rename(&away, &var).unwrap();
+        cursor.changed();
+        assert_rest(&all, at + 1, &drain(&mut cursor, &mut disk));
+    }
+}
