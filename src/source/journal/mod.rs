@@ -28,6 +28,7 @@ mod record;
 mod repeat;
 mod seek;
 mod select;
+mod seqnum;
 mod span;
 mod tables;
 mod template;

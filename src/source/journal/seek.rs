@@ -1,7 +1,8 @@
 //! Where reading of a file begins.
 //!
 //! Entries are in order of seqnum within a file, and nearly always of time, so a place is found by halving over the
-//! entry array. An entry that cannot be read counts as lying behind the place: at worst reading begins too early.
+//! entry array. An entry that cannot be read counts as lying behind the place, and so does one whose seqnum is not
+//! above that of the entry before it: at worst reading begins too early.
 
 use super::{
     chain::Item,
@@ -58,11 +59,13 @@ pub(super) struct Seek {
     high: u64,
     /// The last entry was looked at: most files lie wholly before or behind the place.
     probed: bool,
+    /// An entry that lies before the place, if its seqnum, which this is, can be believed.
+    doubted: Option<(u64, u64)>,
 }
 
 impl Seek {
     pub fn to(goal: Goal, entries: u64) -> Self {
-        Self { goal, low: 0, high: entries, probed: false }
+        Self { goal, low: 0, high: entries, probed: false, doubted: None }
     }
 }
 
@@ -83,6 +86,9 @@ impl JournalFile {
                 Goal::AfterSeqnum(_) | Goal::FromRealtime(_) | Goal::FromMonotonic { .. } => self.halve(io, seek)?,
             };
             if let Some(place) = place {
+                if place == 0 && self.seen > 0 {
+                    self.first = self.head_of(io, 0)?.map(|head| head.seqnum);
+                }
                 let before = self.before(io, place)?;
                 self.begin_at(place, before);
                 return Ok(before.map(|before| self.position(&before)));
@@ -99,7 +105,10 @@ impl JournalFile {
         }
         match self.entry_head(io, offset)?.filter(|head| is_at(head, &reached.position)) {
             // The list of entries is not asked: it may be broken, and they were found by walking.
-            Some(head) => self.begin_at(next, Some(Peeked { offset, ordinal, head })),
+            Some(head) => {
+                let head = EntryHead { seqnum: reached.position.seqnum, ..head };
+                self.begin_at(next, Some(Peeked { offset, ordinal, head }));
+            }
             None => self.stage = Stage::Seeking(Seek::to(self.otherwise(&reached.position), self.seen)),
         }
         Ok(())
@@ -134,11 +143,15 @@ impl JournalFile {
         if seek.low >= seek.high {
             return Ok(Some(seek.low));
         }
+        if let Some((ordinal, seqnum)) = seek.doubted {
+            let believed = self.head_of(io, ordinal - 1)?.is_none_or(|before| before.seqnum < seqnum);
+            (seek.low, seek.high) = if believed { (ordinal + 1, seek.high) } else { (seek.low, ordinal) };
+            seek.doubted = None;
+            self.stage = Stage::Seeking(seek);
+            return Ok(None);
+        }
         let middle = if seek.probed { seek.low + (seek.high - seek.low) / 2 } else { seek.high - 1 };
-        let entry = match self.item(io, middle)? {
-            Item::At(offset) => self.entry_head(io, offset)?,
-            Item::Broken => None,
-        };
+        let entry = self.head_of(io, middle)?;
         let before = entry.is_some_and(|entry| match seek.goal {
             Goal::AfterSeqnum(seqnum) => entry.seqnum <= seqnum,
             Goal::FromRealtime(realtime) => entry.realtime < realtime,
@@ -146,10 +159,12 @@ impl JournalFile {
             Goal::FromMonotonic { realtime, .. } => entry.realtime < realtime,
             Goal::Beginning | Goal::End | Goal::After(_) | Goal::Again(_) => false,
         });
-        if before {
-            seek.low = middle + 1;
-        } else {
-            seek.high = middle;
+        let by_seqnum = matches!(seek.goal, Goal::AfterSeqnum(_));
+        match entry {
+            // In a step of its own: one step never needs two entries.
+            Some(entry) if before && by_seqnum && middle > 0 => seek.doubted = Some((middle, entry.seqnum)),
+            _ if before => seek.low = middle + 1,
+            _ => seek.high = middle,
         }
         seek.probed = true;
         self.stage = Stage::Seeking(seek);
@@ -169,12 +184,20 @@ impl JournalFile {
         let back = if self.look_back_until == place { LOOK_BACK_ENTRIES.min(place) } else { 0 };
         self.next = place - back;
         self.peeks[usize::from(!self.odd)] = before.unwrap_or_default();
-        if let Some(before) = before.filter(|_| back == 0) {
+        if let Some(before) = before.filter(|before| back == 0 && before.head.seqnum < self.seqnum_end()) {
             let group = (before.offset + before.head.size).next_multiple_of(ALIGNMENT);
             (self.last, self.group) = (Some(Last::of(before.offset, &before.head)), group);
         }
         self.stage = Stage::Ready;
         self.cool();
+    }
+
+    /// The entry of this ordinal; `None` when it cannot be read.
+    fn head_of<R: Ring>(&mut self, io: &mut Io<'_, R>, ordinal: u64) -> Result<Option<EntryHead>, Stop> {
+        match self.item(io, ordinal)? {
+            Item::At(offset) => self.entry_head(io, offset),
+            Item::Broken => Ok(None),
+        }
     }
 
     /// The ENTRY at `offset`, without its items; `None` when there is none.
@@ -188,7 +211,7 @@ impl JournalFile {
     }
 }
 
-/// Whether this is the head of the entry of `position`.
+/// Whether this is the head of the entry of `position`, which has another seqnum if that was damaged.
 fn is_at(head: &EntryHead, position: &JournalPosition) -> bool {
     (head.xor_hash, head.realtime, head.monotonic) == (position.xor_hash, position.realtime, position.monotonic)
 }
