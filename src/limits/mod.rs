@@ -60,6 +60,9 @@ pub const JOURNAL_PATIENCE_MIN: Duration = Duration::from_secs(1);
 pub const JOURNAL_EXPORT_FIELD_BYTES_MAX: usize = 64 * MIB;
 /// Journal files of one directory that are listed; a directory with more is complained of.
 pub const JOURNAL_FILES_MAX: usize = 4096;
+/// Journal files that went away of which a reader remembers how far it had come, for when they are back (some 100 bytes
+/// each).
+pub const JOURNAL_GONE_FILES_MAX: usize = 4096;
 /// Journal files held open although their turn has not come, so that a vacuum cannot take them away.
 pub const JOURNAL_OPEN_FILES_MAX: usize = 64;
 /// Journal files that keep their window while nothing is to be read; more of them give it back.

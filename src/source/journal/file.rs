@@ -70,6 +70,8 @@ pub(super) struct JournalFile {
     pub look_back_until: u64,
     /// Where the DATA that belongs to the next entry alone may begin: the end of the entry before it.
     pub group: u64,
+    /// The seqnum of its first entry, where reading begins there.
+    pub first: Option<u64>,
     pub peeks: [Peeked; 2],
     /// Which of the two is the next entry, and whether it was read yet. The other one is the entry before.
     pub odd: bool,
@@ -122,6 +124,7 @@ impl JournalFile {
             next: 0,
             look_back_until: 0,
             group: 0,
+            first: None,
             peeks: Default::default(),
             odd: false,
             has_peeked: false,
@@ -265,6 +268,7 @@ impl JournalFile {
             };
             match self.entry(io, offset)? {
                 Some(head) => {
+                    let head = self.mended(io, head);
                     self.set_peeked(Peeked { offset, ordinal: self.next, head });
                     if self.given.has(offset) {
                         self.advance();

@@ -281,7 +281,8 @@ impl JournalCursor {
             }
         }
         for file in self.files.iter_mut().filter(|file| file.stage == Stage::Known) {
-            let goal = goal(&self.start, first, self.seqnum_trusted, &file.header);
+            let back = self.gone.take(&file.header.file_id).map(Goal::Again);
+            let goal = back.unwrap_or_else(|| goal(&self.start, first, self.seqnum_trusted, &file.header));
             file.stage = Stage::Seeking(Seek::to(goal, file.seen));
         }
         self.first &= !first;
@@ -300,7 +301,8 @@ impl JournalCursor {
         }
     }
 
-    /// Ends the look: what is read to its end and not written to any more is closed, what is gone is forgotten.
+    /// Ends the look: what is read to its end and not written to any more is closed; of what is gone is kept how far it
+    /// was read.
     fn settle<R: Ring>(&mut self, io: &mut Io<'_, R>) {
         self.note_position();
         for file in &mut self.files {
@@ -325,6 +327,7 @@ impl JournalCursor {
         self.repeats.rest();
         let gone = |file: &JournalFile| !file.listed && file.stage == Stage::Done;
         let files = self.files.len();
+        self.files.iter().filter(|file| gone(file)).for_each(|file| self.gone.note(file));
         self.files.retain(|file| !gone(file));
         if files != self.files.len() || self.refused.len() > JOURNAL_FILES_MAX {
             self.refused.clear();

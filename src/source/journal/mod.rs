@@ -15,6 +15,7 @@ mod entry;
 mod export;
 mod field;
 mod file;
+mod gone;
 mod index;
 mod look;
 mod lookup;
@@ -27,6 +28,7 @@ mod record;
 mod repeat;
 mod seek;
 mod select;
+mod seqnum;
 mod span;
 mod tables;
 mod template;
@@ -44,6 +46,7 @@ use std::{
 pub use self::{export::Payload, own::Own};
 use self::{
     file::JournalFile,
+    gone::Gone,
     look::Look,
     order::Current,
     patience::Patience,
@@ -90,6 +93,7 @@ pub struct JournalCursor {
     start: Start,
     files: Vec<JournalFile>,
     next_id: u32,
+    gone: Gone,
     flight: Option<Flight>,
     look: Look,
     /// The step of the look at hand has forgotten what it is to read anew.
@@ -174,6 +178,7 @@ impl JournalCursor {
             start,
             files: Vec::new(),
             next_id: 0,
+            gone: Gone::default(),
             flight: None,
             look: Look::Rest,
             forgotten: false,
@@ -439,7 +444,7 @@ impl JournalCursor {
         self.files.iter_mut().for_each(|file| file.finish(ring));
         self.files.clear();
         (self.handed, self.current) = (None, None);
-        self.repeats = Repeats::default();
+        (self.repeats, self.gone) = (Repeats::default(), Gone::default());
         (self.look, self.stale, self.first) = (Look::Rest, true, true);
         if self.position != JournalPosition::default() {
             self.start = Start::Position(self.position);

@@ -187,7 +187,7 @@ impl JournalFile {
             }
             None if self.next == 0 => {
                 let (boot_id, realtime) = (self.header.tail_entry_boot_id, self.header.head_entry_realtime);
-                Some((self.header.head_entry_seqnum, Moment { boot_id, monotonic: None, realtime }))
+                Some((self.first_seqnum()?, Moment { boot_id, monotonic: None, realtime }))
             }
             None => None,
         }

@@ -1,6 +1,6 @@
 //! Going from entry to entry: the one that is next, and where a reader stands that is done with it.
 
-use super::{JournalCounts, file::JournalFile};
+use super::{JournalCounts, file::JournalFile, gone::Reached};
 use crate::{
     model::{JournalPosition, SourceMask},
     wire::journal::{ALIGNMENT, EntryHead},
@@ -75,6 +75,11 @@ impl JournalFile {
     /// The position of the entry that was accounted for last.
     pub fn passed(&self) -> JournalPosition {
         self.position(&self.peeks[usize::from(self.odd == self.counted)])
+    }
+
+    /// How far it was read.
+    pub fn reached(&self) -> Reached {
+        Reached { position: self.position(&self.peeks[usize::from(!self.odd)]), next: self.next }
     }
 
     /// The position of an entry, as a checkpoint has it.

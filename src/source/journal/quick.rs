@@ -50,9 +50,10 @@ impl JournalCursor {
             return None;
         }
         let file = self.files.get_mut(index)?;
+        let bound = seqnum.min(file.seqnum_end());
         while *budget > 0 {
             *budget -= 1;
-            let mut sources = file.quick(&self.selectors, seqnum)?;
+            let mut sources = file.quick(&self.selectors, bound)?;
             let peeked = file.peeked()?;
             if self.repeats.is_repeat(file.id, &peeked.head) {
                 self.counts.repeated += 1;
@@ -91,7 +92,8 @@ impl JournalFile {
     #[inline(always)]
     fn quick_in(&mut self, layout: Layout, selectors: &Selectors, bound: u64) -> Option<SourceMask> {
         let begun = self.peeked().is_some() || !self.draft.is_untouched();
-        let is_plain = self.walk.is_none() && self.last.is_some() && self.next >= self.given.until;
+        let last = self.last?.seqnum;
+        let is_plain = self.walk.is_none() && self.next >= self.given.until;
         if self.next >= self.safe || begun || !is_plain {
             return None;
         }
@@ -104,7 +106,7 @@ impl JournalFile {
         let group = self.window.rest(self.group);
         let entry = group.get(ahead as usize..)?;
         let head = EntryHead::parse(entry)?;
-        if !offset.is_multiple_of(ALIGNMENT) || head.seqnum >= bound {
+        if !offset.is_multiple_of(ALIGNMENT) || head.seqnum >= bound || head.seqnum <= last {
             return None;
         }
         let items = entry.get(ENTRY_ITEMS_AT..head.size as usize)?;

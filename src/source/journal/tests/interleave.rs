@@ -117,3 +117,42 @@ fn entries_of_two_live_files_come_in_the_order_they_were_written() {
         }
     }
 }
+
+/// A seqnum that is too large, but no larger than others of its file, was once read behind entries of the other file;
+/// what lay between was lost at a kill.
+#[test]
+fn a_damaged_seqnum_among_those_of_two_files_costs_no_entry_at_a_kill() {
+    let place = |kept: &Kept| (kept.position.file_id, kept.position.offset);
+    let all_of = |directory: &Path| {
+        let mut cursor = from_beginning(directory);
+        let kept = drain(&mut cursor, &mut Disk::warm());
+        (kept, cursor.take_troubles().len())
+    };
+    for state in [1, 2] {
+        let directory = tempfile::tempdir().unwrap();
+        Publisher::new(directory.path(), &mut Seeded(77)).publish(2 * ENTRIES as u64);
+        let path = directory.path().join("user-1000.journal");
+        let mut sound = std::fs::read(&path).unwrap();
+        sound[16] = state;
+        let entries = objects(&sound).into_iter().filter(|(_, head)| head.kind == ObjectKind::Entry);
+        let at = entries.clone().nth(100).unwrap().0 + 16;
+        std::fs::write(&path, &sound).unwrap();
+        let (all, troubles) = all_of(directory.path());
+        assert_eq!((all.len(), troubles), (2 * ENTRIES, 0));
+        for bit in [5, 8, 9, 40] {
+            let mut file = sound.clone();
+            file[at + bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &file).unwrap();
+            let (kept, troubles) = all_of(directory.path());
+            assert_eq!((kept.len(), troubles), (all.len(), 1), "bit {bit}");
+            for at in (150..kept.len()).step_by(29) {
+                let start = JournalStart::Resume(kept[at].position);
+                let mut cursor = JournalCursor::new(&[directory.path().to_owned()], everything(), start);
+                let got = drain(&mut cursor, &mut Disk::warm());
+                let got: std::collections::HashSet<_> = got.iter().map(place).collect();
+                let lost = kept[at + 1..].iter().filter(|kept| !got.contains(&place(kept))).count();
+                assert_eq!(lost, 0, "bit {bit}, state {state}, resumed after {at}");
+            }
+        }
+    }
+}

@@ -5,13 +5,14 @@ use std::{path::Path, time::Duration};
 use super::{
     JournalCursor, JournalStart,
     disk::{Disk, Kept, drain, take},
-    everything, from_beginning, read_all,
+    everything, from_beginning, objects, read_all,
     writer::{self, Stream, Style},
 };
 use crate::{
     limits::LOOK_BACK_ENTRIES,
     model::{JournalPosition, Nanos},
     plan::StartAt,
+    wire::journal::{Header, ObjectKind},
 };
 
 fn resumed(directory: &Path, position: JournalPosition) -> JournalCursor {
@@ -117,4 +118,117 @@ fn a_released_cursor_goes_on_where_it_was() {
     assert_rest(&all, 30, &drain(&mut cursor, &mut disk));
     cursor.release(&mut disk);
     assert_eq!(disk.open_files(), 0);
+}
+
+/// `/run` may be read before `/var` is there: where the position lies, and beside it, reading goes on after it.
+#[test]
+fn the_journal_of_the_position_may_come_after_another() {
+    let parent = tempfile::tempdir().unwrap();
+    let (run, var, away) = (parent.path().join("run"), parent.path().join("var"), parent.path().join("away"));
+    for directory in [&run, &var] {
+        std::fs::create_dir(directory).unwrap();
+    }
+    writer::rotated(&var, Style::COMMON, 26, 2, 200);
+    let all = read_all(&var);
+    writer::write(&run.join("system.journal"), Style::COMMON, &[Stream::new(27).entries(30)]);
+    for at in [0, 100, 300, all.len() - 1] {
+        std::fs::rename(&var, &away).unwrap();
+        let start = JournalStart::Resume(all[at].position);
+        let mut cursor = JournalCursor::new(&[run.clone(), var.clone()], everything(), start);
+        let mut disk = Disk::warm();
+        assert!(drain(&mut cursor, &mut disk).len() <= 30);
+        std::fs::rename(&away, &var).unwrap();
+        cursor.changed();
+        assert_rest(&all, at + 1, &drain(&mut cursor, &mut disk));
+    }
+}
+
+/// Reads `directory`, and again after every so many entries: everything that is in `all` comes, each once.
+fn assert_resumes(directory: &Path, all: &[Kept], what: &str) {
+    let mut cursor = from_beginning(directory);
+    let kept = drain(&mut cursor, &mut Disk::warm());
+    let places = |kept: &[Kept]| {
+        let place = |kept: &Kept| (kept.position.file_id, kept.position.offset);
+        kept.iter().filter(|kept| !kept.look_back).map(place).collect::<Vec<_>>()
+    };
+    assert!(places(&kept) == places(all), "{what}: {} of {}, or in another order", kept.len(), all.len());
+    assert!(kept.is_sorted_by_key(|kept| kept.position.seqnum), "{what}");
+    let last = kept[kept.len() - 1].position.seqnum;
+    assert!(last <= all[all.len() - 1].position.seqnum, "{what}: up to {last}, which would leave out what is to come");
+    let troubles = cursor.take_troubles();
+    assert!(troubles.len() == 1 && troubles[0].contains("the seqnum of an entry"), "{what}: {troubles:?}");
+    assert_eq!(cursor.counts().damaged, 0, "{what}");
+    for at in (0..kept.len()).step_by(61).chain(148..153) {
+        let mut disk = if at % 2 == 0 { Disk::warm() } else { Disk::cold() };
+        let got = drain(&mut resumed(directory, kept[at].position), &mut disk);
+        assert!(places(&got) == places(&all[at + 1..]), "{what}: {} resumed after {at}", got.len());
+    }
+}
+
+/// A file with a damaged seqnum was once read behind younger ones, and the rest of it was lost at a kill.
+#[test]
+fn a_flipped_bit_in_a_seqnum_costs_no_entry_at_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let live = writer::rotated(directory.path(), Style::COMMON, 28, 1, 300);
+    let all = read_all(directory.path());
+    let files = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let archived = files.filter(|path| path.to_string_lossy().contains('@')).min().unwrap();
+    const HEAD: usize = 168;
+    const TAIL: usize = 160;
+    let entry = |file: &[u8], n: usize| {
+        let mut entries = objects(file).into_iter().filter(|(_, head)| head.kind == ObjectKind::Entry);
+        entries.nth(n).unwrap().0 + 16
+    };
+    for path in [&archived, &live] {
+        let sound = std::fs::read(path).unwrap();
+        let is_archived = path == &archived;
+        // Of the header, the first entry, and some in the midst: bits that lead out of the file, and some that do not.
+        let mut flips: Vec<(usize, usize)> = (150..158).map(|n| (entry(&sound, n), 40)).collect();
+        flips.push((entry(&sound, 150), 17));
+        if is_archived {
+            let [first, midst] = [0, 150].map(|n| entry(&sound, n));
+            flips.extend([(HEAD, 40), (HEAD, 8), (first, 40), (first, 6), (midst, 10), (midst, 6), (midst, 2)]);
+        }
+        for (at, bit) in flips {
+            let mut file = sound.clone();
+            file[at + bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(path, &file).unwrap();
+            assert_resumes(directory.path(), &all, &format!("archived: {is_archived}, byte {at}, bit {bit}"));
+        }
+        std::fs::write(path, &sound).unwrap();
+    }
+    // The last entry is what a search looks at first.
+    let sound = std::fs::read(&archived).unwrap();
+    let last = entry(&sound, Header::parse(&sound).unwrap().n_entries as usize - 1);
+    for (at, bit) in [(last, 8), (last, 40), (TAIL, 8), (TAIL, 40)] {
+        let mut file = sound.clone();
+        file[at + bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&archived, &file).unwrap();
+        let mut moved = all[200].position;
+        moved.file_id = [9; 16];
+        let got = drain(&mut resumed(directory.path(), moved), &mut Disk::cold());
+        let kept = |kept: &Kept| got.iter().any(|got| got.message == kept.message && got.time == kept.time);
+        assert!(all[201..].iter().all(kept), "byte {at}, bit {bit}: {} of {}", got.len(), all.len() - 201);
+    }
+}
+
+/// The same among entries so alike that they are read in one go.
+#[test]
+fn a_flipped_bit_in_a_seqnum_of_an_ordinary_entry_is_not_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("system.journal");
+    let entry = |n: u64| {
+        let time = 1_700_000_000_000_000 + n;
+        format!("__REALTIME_TIMESTAMP={time}\nSYSLOG_IDENTIFIER=etcd\nPRIORITY=6\nMESSAGE=entry {n}\n\n").into_bytes()
+    };
+    writer::write(&path, Style::COMMON, &(0..200).map(entry).collect::<Vec<_>>());
+    let all = read_all(directory.path());
+    let sound = std::fs::read(&path).unwrap();
+    for (state, bit) in [(0, 40), (0, 17), (2, 40), (2, 9), (2, 7), (2, 6)] {
+        let mut file = sound.clone();
+        file[16] = state;
+        file[all[100].position.offset as usize + 16 + bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, &file).unwrap();
+        assert_resumes(directory.path(), &all, &format!("state {state}, bit {bit}"));
+    }
 }
