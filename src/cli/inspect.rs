@@ -3,9 +3,16 @@
 //! Looks at every object once, from the first to the last, then at what lists them. A file that is being written to may
 //! be ahead of its own counters for a moment; that is said.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path, process::ExitCode};
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+    process::ExitCode,
+};
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use super::{grammar::Access, print, screen::Screen, table::Table};
@@ -42,7 +49,7 @@ const KINDS: [(&str, ObjectKind); 7] = [
 pub fn journal(path: &Path, access: &Access) -> Result<ExitCode, Fault> {
     let place = path.display().to_string();
     let failed = |error: io::Error| Fault::io(place.clone(), &error);
-    let file = File::open(path).map_err(failed)?;
+    let file = open(path, &place)?;
     let size = file.metadata().map_err(failed)?.len();
     let mut bytes = Bytes { file, start: 0, buf: Vec::new() };
     let head = bytes.at(0, HEADER_BYTES).map_err(failed)?.to_vec();
@@ -53,6 +60,28 @@ pub fn journal(path: &Path, access: &Access) -> Result<ExitCode, Fault> {
     let sound = inspection.problems.is_empty();
     print::value(access, &inspection.told(&place), human)?;
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Opens a regular file and nothing else: a FIFO would wait for its writer for ever.
+fn open(path: &Path, place: &str) -> Result<File, Fault> {
+    let failed = |error: io::Error| Fault::io(place, &error);
+    let refused = |metadata: &Metadata| {
+        let what = if metadata.is_dir() { "a directory" } else { "no regular file" };
+        let hint = match metadata.is_dir() {
+            true => "name one of the files in it; `--export` takes a directory",
+            false => "name a file that journald wrote, or a copy of one",
+        };
+        Fault::invalid(place, format!("{what}, not a journal file")).way_out(hint)
+    };
+    // Opening a device may already do something; and what was looked at may be another file by now.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(refused(&metadata));
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_file() { Ok(file) } else { Err(refused(&metadata)) }
 }
 
 /// A file read forward in large pieces.

@@ -1,6 +1,9 @@
 //! `corelane inspect journal`: in words, and by its exit code.
 
-use std::process::{Command, Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use super::{
     journal,
@@ -11,8 +14,14 @@ fn inspect(file: &[u8], more: &[&str]) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("system.journal");
     std::fs::write(&path, file).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corelane"));
-    command.args(["inspect", "journal"]).arg(&path).args(more).output().expect("the binary runs")
+    of(&path, more)
+}
+
+/// Ended after a while: what hangs fails, it does not hang the tests.
+fn of(path: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["60", env!("CARGO_BIN_EXE_corelane"), "inspect", "journal"]).arg(path).args(more);
+    command.output().expect("the binary runs")
 }
 
 fn text(output: &Output) -> String {
@@ -50,6 +59,24 @@ fn what_is_wrong_is_named() {
     assert!(damaged(&|file| file.truncate(100)).contains("too short for a journal header"));
     let text_at = sound.windows(8).position(|bytes| bytes == b"MESSAGE=").expect("a message") + 10;
     assert!(damaged(&|file| file[text_at] ^= 1).contains("the value of MESSAGE is not the one that was written"));
+}
+
+/// Opening a FIFO once waited for its writer.
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fifo = directory.path().join("fifo.journal");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    for (path, words) in [(fifo.as_path(), "no regular file"), (directory.path(), "a directory")] {
+        let output = of(path, &[]);
+        assert!(output.status.code() == Some(1) && text(&output).contains(words), "{}", text(&output));
+    }
+    let output = of(&fifo, &["--export"]);
+    assert!(
+        output.status.code() == Some(1) && text(&output).contains("neither a journal file nor"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]
