@@ -156,8 +156,8 @@ fn a_damaged_file_is_exported_as_far_as_it_goes() {
     }
 }
 
-/// One wrong byte of the file's id, the key of the hash, once left every field out, of entries that are shipped and that
-/// journalctl prints.
+/// One wrong byte of the file's id, the key of the hash, once left every field out, of entries that are shipped and
+/// that journalctl prints.
 #[test]
 fn fields_whose_hash_differs_are_exported_and_told() {
     let mut file = sample::journal(Style { compact: true, keyed: true, archived: true }, 60, &mut Seeded(99));
