@@ -71,6 +71,8 @@ pub const JOURNAL_WARM_FILES_MAX: usize = 4;
 pub const JOURNAL_STEP_ENTRIES_MAX: u32 = 4096;
 /// Arrays in the chain that lists the entries of one journal file. Each is twice as long as the one before.
 pub const JOURNAL_CHAIN_MAX: usize = 4096;
+/// A walk through a damaged journal file ends after so many bytes without anything that looks like an object.
+pub const JOURNAL_WALK_BLIND_BYTES_MAX: u64 = 256 * MIB as u64;
 /// Bytes read at once of an entry array.
 pub const JOURNAL_ARRAY_READ_BYTES: usize = 16 * KIB;
 /// Bytes read at once of a journal field that lies outside the window.

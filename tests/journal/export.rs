@@ -156,6 +156,21 @@ fn a_damaged_file_is_exported_as_far_as_it_goes() {
     }
 }
 
+/// One wrong byte of the file's id, the key of the hash, once left every field out, of entries that are shipped and
+/// that journalctl prints.
+#[test]
+fn fields_whose_hash_differs_are_exported_and_told() {
+    let mut file = sample::journal(Style { compact: true, keyed: true, archived: true }, 60, &mut Seeded(99));
+    file[30] ^= 16;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("system.journal");
+    std::fs::write(&path, file).expect("written");
+    let (own, code, told) = corelane(&path);
+    assert!(own == journalctl(&path) && entries(&own) == 60, "{told}");
+    assert!(code == Some(1) && told.contains("fields have a hash that is not theirs"), "{code:?} {told}");
+    assert!(!told.contains("left out"), "{told}");
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_it() {
     let directory = tempfile::tempdir().expect("a directory");

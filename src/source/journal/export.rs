@@ -18,12 +18,23 @@ use crate::{
 pub enum Payload<'a> {
     /// `FIELD=value`.
     Whole(&'a [u8]),
+    /// `FIELD=value` as it lies in the file, by its hash not what was written.
+    Differs(&'a [u8]),
     /// Damaged, or longer than `limits::JOURNAL_EXPORT_FIELD_BYTES_MAX`.
     Unreadable,
     /// Ask again when the read under way has ended, or at once when none is.
     Pending,
     /// The entry has no more.
     End,
+}
+
+/// What became of a field.
+#[derive(Clone, Copy, Debug)]
+enum Decoded {
+    Whole,
+    /// Its hash is another one. That may be the fault of the hash, or of its key in the header.
+    Differs,
+    No,
 }
 
 impl JournalCursor {
@@ -46,8 +57,9 @@ impl JournalCursor {
         let done = file.payload(&mut io, field);
         self.flight = flight;
         match done {
-            Ok(Some(true)) => Payload::Whole(file.draft.exported()),
-            Ok(Some(false)) | Err(Stop::End | Stop::Io(_) | Stop::Failing) => Payload::Unreadable,
+            Ok(Some(Decoded::Whole)) => Payload::Whole(file.draft.exported()),
+            Ok(Some(Decoded::Differs)) => Payload::Differs(file.draft.exported()),
+            Ok(Some(Decoded::No)) | Err(Stop::End | Stop::Io(_) | Stop::Failing) => Payload::Unreadable,
             Ok(None) => Payload::End,
             Err(Stop::Pending | Stop::Yield) => Payload::Pending,
         }
@@ -55,8 +67,8 @@ impl JournalCursor {
 }
 
 impl JournalFile {
-    /// Decodes one field of the peeked entry into the draft; false when it is damaged, `None` when there is none.
-    fn payload<R: Ring>(&mut self, io: &mut Io<'_, R>, field: usize) -> Result<Option<bool>, Stop> {
+    /// Decodes one field of the peeked entry into the draft; `None` when there is none.
+    fn payload<R: Ring>(&mut self, io: &mut Io<'_, R>, field: usize) -> Result<Option<Decoded>, Stop> {
         let Some((entry, items)) = self.peeked().map(|peeked| (peeked.offset, peeked.head.items(self.layout))) else {
             return Ok(None);
         };
@@ -66,20 +78,24 @@ impl JournalFile {
         let owner = self.owner()?;
         let at = self.layout.offset(self.items(entry, field, 1)).unwrap_or_default();
         if at < self.header.header_size || at >= entry || !at.is_multiple_of(ALIGNMENT) {
-            return Ok(Some(false));
+            return Ok(Some(Decoded::No));
         }
         self.object.fill(io, owner, at, DATA_HEAD_BYTES, JOURNAL_DATA_READ_BYTES)?;
-        let Some(head) = DataHead::parse(self.object.rest(at), self.layout) else { return Ok(Some(false)) };
+        let Some(head) = DataHead::parse(self.object.rest(at), self.layout) else { return Ok(Some(Decoded::No)) };
         let payload_at = self.layout.payload_at();
         let stored = usize::try_from(head.payload_bytes).unwrap_or(usize::MAX);
         if stored > JOURNAL_EXPORT_FIELD_BYTES_MAX {
-            return Ok(Some(false));
+            return Ok(Some(Decoded::No));
         }
         self.object.fill(io, owner, at, payload_at + stored, payload_at + stored)?;
         let object = self.object.slice(at, payload_at + stored).unwrap_or_default();
         let stored = object.get(payload_at..).unwrap_or_default();
-        let sound = self.draft.export(head.compression, stored);
-        Ok(Some(sound && self.header.hash(self.draft.exported()) == head.hash))
+        let decoded = match self.draft.export(head.compression, stored) {
+            true if self.header.hash(self.draft.exported()) == head.hash => Decoded::Whole,
+            true => Decoded::Differs,
+            false => Decoded::No,
+        };
+        Ok(Some(decoded))
     }
 }
 

@@ -61,6 +61,10 @@ impl Disk {
         self.files.len()
     }
 
+    pub fn reads(&self) -> u32 {
+        self.reads
+    }
+
     fn room(&self) -> io::Result<()> {
         if self.is_full { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
     }
