@@ -64,7 +64,12 @@ impl JournalCursor {
                 self.to(Look::Seek(0));
             }
             Look::Seek(index) if index < self.files.len() => {
-                if let Some(before) = self.files[index].seek(io)? {
+                let seeks = matches!(self.files[index].stage, Stage::Seeking(_));
+                let before = self.files[index].seek(io)?;
+                if seeks {
+                    self.note_begin(index, before.as_ref());
+                }
+                if let Some(before) = before {
                     self.begin_after(before);
                 }
                 self.close_waiting(io.ring, index);
@@ -263,6 +268,8 @@ impl JournalCursor {
     /// Says for every file whose header is new where to begin in it.
     fn plan_seeks<R: Ring>(&mut self, io: &mut Io<'_, R>) {
         let first = self.first && self.files.iter().any(|file| file.stage == Stage::Known);
+        let resumes = first && matches!(self.start, Start::Position(_));
+        self.seqnums.rest(&mut self.files);
         if let (true, Start::Position(position)) = (first, &self.start) {
             let own =
                 self.files.iter().find(|file| file.stage == Stage::Known && file.header.file_id == position.file_id);
@@ -270,6 +277,9 @@ impl JournalCursor {
                 (own.header.head_entry_seqnum..=own.header.tail_entry_seqnum).contains(&position.seqnum)
             });
             let related = self.files.iter().any(|file| file.header.seqnum_id == position.seqnum_id);
+            if self.seqnum_trusted {
+                self.seqnums.begin_after(position);
+            }
             if own.is_none() && related {
                 self.gap_after = Some((position.seqnum_id, position.seqnum));
             } else if own.is_none() {
@@ -281,10 +291,13 @@ impl JournalCursor {
             }
         }
         for file in self.files.iter_mut().filter(|file| file.stage == Stage::Known) {
+            let baseline = !resumes && !self.seqnums.knows(file.header.seqnum_id);
+            self.seqnums.meet(file, baseline);
             let goal = goal(&self.start, first, self.seqnum_trusted, &file.header);
             file.stage = Stage::Seeking(Seek::to(goal, file.seen));
         }
         self.first &= !first;
+        self.tell_gaps(io.troubles);
     }
 
     /// More files than may be held open: those whose turn is far are opened again when it comes.

@@ -15,6 +15,7 @@ mod entry;
 mod export;
 mod field;
 mod file;
+mod gap;
 mod index;
 mod look;
 mod lookup;
@@ -44,6 +45,7 @@ use std::{
 pub use self::{export::Payload, own::Own};
 use self::{
     file::JournalFile,
+    gap::Seqnums,
     look::Look,
     order::Current,
     patience::Patience,
@@ -102,6 +104,7 @@ pub struct JournalCursor {
     seqnum_trusted: bool,
     /// The file of that position is gone: what is missing up to the first entry with this seqnum id was vacuumed.
     gap_after: Option<([u8; 16], u64)>,
+    seqnums: Seqnums,
     current: Option<Current>,
     /// Index of the file whose record the caller has.
     handed: Option<usize>,
@@ -181,6 +184,7 @@ impl JournalCursor {
             first: true,
             seqnum_trusted: true,
             gap_after: None,
+            seqnums: Seqnums::default(),
             current: None,
             handed: None,
             position,
@@ -291,6 +295,7 @@ impl JournalCursor {
             if !self.files[index].is_as_listed(io) {
                 return Err(Stop::Yield);
             }
+            self.note_due(index);
             if self.is_repeat(index) {
                 self.files[index].advance();
                 io.spend()?;
@@ -299,7 +304,6 @@ impl JournalCursor {
             let sources = self.files[index].assemble(io, &mut self.selectors)?;
             let sources = self.spared(index, sources);
             self.account(io, index, sources);
-            self.tell_gap(io, index);
             if sources != 0 {
                 return Ok(Some((index, sources)));
             }
@@ -333,19 +337,6 @@ impl JournalCursor {
         if file.account(&mut self.counts, sources) {
             (self.passed, io.rewound) = (Some(index), None);
             self.began.get_or_insert_with(|| file.passed());
-        }
-    }
-
-    /// The file of the position resumed from is gone: the first entry after it says how much went with it.
-    fn tell_gap<R>(&mut self, io: &mut Io<'_, R>, index: usize) {
-        let file = &self.files[index];
-        let ours = |(id, _): &mut ([u8; 16], u64)| file.counted && *id == file.header.seqnum_id;
-        if let Some((_, seqnum)) = self.gap_after.take_if(ours) {
-            let gap = file.passed().seqnum.saturating_sub(seqnum).saturating_sub(1);
-            self.counts.unattributed = self.counts.unattributed.saturating_add(gap);
-            io.troubles.tell(format!(
-                "the journal file of the last position is gone; at most {gap} entries were vacuumed unread"
-            ));
         }
     }
 
@@ -436,6 +427,10 @@ impl JournalCursor {
     pub fn release<R: Ring>(&mut self, ring: &mut R) {
         self.note_position();
         self.count_files();
+        self.seqnums.rest(&mut self.files);
+        let mut troubles = std::mem::take(&mut self.troubles);
+        self.tell_gaps(&mut troubles);
+        self.troubles = troubles;
         self.files.iter_mut().for_each(|file| file.finish(ring));
         self.files.clear();
         (self.handed, self.current) = (None, None);
