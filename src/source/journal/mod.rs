@@ -117,6 +117,10 @@ pub struct JournalCursor {
     failing: bool,
     /// Files and directories that could not be opened, and were complained of.
     refused: BTreeSet<PathBuf>,
+    /// Device and inode of those that count as unreadable.
+    unreadable: BTreeSet<(u64, u64)>,
+    /// What could not be opened or listed by the last look, but may be by the next one.
+    unopened: Vec<PathBuf>,
     too_many: bool,
     repeats: Repeats,
     own: Own,
@@ -142,6 +146,8 @@ pub struct JournalCounts {
     pub own: u64,
     /// Passed over since they stand in another file too.
     pub repeated: u64,
+    /// Files that were refused, files and directories that could not be opened: each once, also when it is read later.
+    pub unreadable: u64,
 }
 
 impl JournalCounts {
@@ -153,6 +159,7 @@ impl JournalCounts {
         self.cut += other.cut;
         self.own += other.own;
         self.repeated += other.repeated;
+        self.unreadable += other.unreadable;
     }
 }
 
@@ -193,6 +200,8 @@ impl JournalCursor {
             patience: Patience::default(),
             failing: false,
             refused: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            unopened: Vec::new(),
             too_many: false,
             repeats: Repeats::default(),
             own: Own::default(),

@@ -358,3 +358,32 @@ fn a_damaged_seqnum_is_no_gap() {
         }
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_read_counts_and_what_it_had_may_be_missing() {
+    let mut journal = Journal::new();
+    journal.put("system@1.journal", ARCHIVED, 1..=100);
+    let refused = journal.put("system@2.journal", ARCHIVED, 101..=200);
+    File::options().write(true).open(&refused).unwrap().write_all_at(&[128], 12).unwrap();
+    journal.put("system.journal", ONLINE, 201..=210);
+    // A copy is no file that was not read.
+    std::fs::copy(journal.path("system@1.journal"), journal.path("system@1b.journal")).unwrap();
+    let (mut cursor, mut disk) = (journal.reader(), Disk::warm());
+    assert_eq!(drain(&mut cursor, &mut disk).len(), 110);
+    // What there was when reading began is judged by that count alone.
+    assert_eq!((cursor.counts().unattributed, cursor.counts().unreadable), (0, 1));
+    std::fs::write(journal.path("system@3.journal"), "not a journal").unwrap();
+    std::os::unix::fs::symlink("loop.journal", journal.path("loop.journal")).unwrap();
+    more(&mut cursor, &mut disk);
+    assert_eq!(cursor.counts().unreadable, 3);
+    // Under another name, after another look, and when the reader begins again, they are the same files.
+    std::fs::rename(&refused, journal.path("system@0.journal")).unwrap();
+    more(&mut cursor, &mut disk);
+    cursor.release(&mut disk);
+    more(&mut cursor, &mut disk);
+    assert_eq!((cursor.counts().unattributed, cursor.counts().unreadable), (0, 3));
+    let position = take(&mut journal.reader(), &mut disk, 60)[59].position;
+    let mut cursor = journal.at(JournalStart::Resume(position));
+    drain(&mut cursor, &mut disk);
+    assert_eq!((cursor.counts().unattributed, cursor.counts().unreadable), (100, 3));
+}
