@@ -196,17 +196,24 @@ fn proof(reader: &Value) -> Option<String> {
         _ => "its beginning".to_owned(),
     };
     let path = cell(&reader["path"]);
+    let unreadable = journal["unreadableFiles"].as_u64().unwrap_or(0);
     let mut line = match journal["read"].as_u64() {
         None | Some(0) => format!("journal {path}: nothing read yet"),
         Some(_) => {
             let gap = reader["unattributed"].as_u64().unwrap_or(0);
             let damaged = journal["damaged"].as_u64().unwrap_or(0);
-            let all = if gap + damaged == 0 { "every entry" } else { "entries" };
+            let all = if gap + damaged + unreadable == 0 { "every entry" } else { "entries" };
             format!("journal {path}: {all} from {} to {} read", place(&journal["from"]), place(&journal["to"]))
         }
     };
+    let gap = match unreadable {
+        0 => "at most {} vacuumed unread",
+        _ => "at most {} vacuumed unread or in files that could not be read",
+    };
+    let files = if unreadable == 1 { "{} file could not be read" } else { "{} files could not be read" };
     for (count, words) in [
-        (&reader["unattributed"], "at most {} vacuumed unread"),
+        (&reader["unattributed"], gap),
+        (&journal["unreadableFiles"], files),
         (&journal["damaged"], "{} lost to damage"),
         (&journal["spoiled"], "{} without a damaged field"),
         (&journal["cut"], "{} cut to 1 MiB"),
@@ -264,6 +271,21 @@ mod tests {
         });
         let line = "T  revision 3  pipeline OK  read 1,005  delivered 1,003  refused 0  in flight 2  lag 1s";
         assert_eq!(summary(&status), line);
+    }
+
+    #[test]
+    fn a_journal_with_a_file_that_could_not_be_read_was_not_read_entry_by_entry() {
+        let line = |unattributed: u64, unreadable: u64| {
+            let place = json!({"seqnum": 1, "time": "T"});
+            let journal = json!({"from": place, "to": place, "read": 5, "unreadableFiles": unreadable});
+            proof(&json!({"path": "/j", "unattributed": unattributed, "journal": journal})).unwrap()
+        };
+        assert_eq!(line(0, 0), "journal /j: every entry from seqnum 1 (T) to seqnum 1 (T) read");
+        let entries = "journal /j: entries from seqnum 1 (T) to seqnum 1 (T) read; ";
+        assert_eq!(line(0, 1), format!("{entries}1 file could not be read"));
+        assert_eq!(line(3, 0), format!("{entries}at most 3 vacuumed unread"));
+        let both = "at most 3 vacuumed unread or in files that could not be read; 2 files could not be read";
+        assert_eq!(line(3, 2), format!("{entries}{both}"));
     }
 
     #[test]

@@ -63,6 +63,10 @@ pub const JOURNAL_FILES_MAX: usize = 4096;
 /// Journal files that went away of which a reader remembers how far it had come, for when they are back (some 100 bytes
 /// each).
 pub const JOURNAL_GONE_FILES_MAX: usize = 4096;
+/// Seqnum ids of which a journal reader knows which seqnums are missing; the one met first is forgotten.
+pub const JOURNAL_IDS_MAX: usize = 64;
+/// Names of journals (`system`, `user-1000`) of one seqnum id of which is known how far they were read.
+pub const JOURNAL_NAMES_MAX: usize = 256;
 /// Journal files held open although their turn has not come, so that a vacuum cannot take them away.
 pub const JOURNAL_OPEN_FILES_MAX: usize = 64;
 /// Journal files that keep their window while nothing is to be read; more of them give it back.

@@ -95,6 +95,8 @@ pub struct JournalReport {
     pub own: u64,
     /// Stand in two files and were read once.
     pub repeated: u64,
+    /// Files that could not be opened, or were refused.
+    pub unreadable: u64,
 }
 
 /// All flows of one (source, target) of a lane, summed.

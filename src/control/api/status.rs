@@ -112,6 +112,7 @@ fn journal(report: &JournalReport) -> Value {
         "cut": report.cut,
         "own": report.own,
         "repeated": report.repeated,
+        "unreadableFiles": report.unreadable,
     })
 }
 

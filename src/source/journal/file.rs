@@ -10,6 +10,7 @@ use super::{
     cache::Cache,
     chain::{Item, Link},
     entry::Draft,
+    gap::Run,
     index::{Given, Index},
     lookup::Lookup,
     peek::{Last, Peeked},
@@ -93,6 +94,7 @@ pub(super) struct JournalFile {
     pub passed_over: u64,
     /// What is left out when it is read again.
     pub given: Given,
+    pub run: Run,
     pub chain: Vec<Link>,
     pub head: Span,
     pub array: Span,
@@ -137,6 +139,7 @@ impl JournalFile {
             index: None,
             passed_over: 0,
             given: Given::default(),
+            run: Run::default(),
             chain: Vec::new(),
             head: Span::new(Part::Head),
             array: Span::new(Part::Array),

@@ -52,6 +52,9 @@ impl JournalCursor {
                     io.patience.names_heal();
                 } else if io.patience.endures_names(io.ring.now().mono) {
                     return Err(Stop::Failing);
+                } else {
+                    let unopened = std::mem::take(&mut self.unopened);
+                    unopened.iter().for_each(|path| self.count_unopened(io, path));
                 }
                 self.to(Look::Headers(0));
             }
@@ -64,7 +67,12 @@ impl JournalCursor {
                 self.to(Look::Seek(0));
             }
             Look::Seek(index) if index < self.files.len() => {
-                if let Some(before) = self.files[index].seek(io)? {
+                let seeks = matches!(self.files[index].stage, Stage::Seeking(_));
+                let before = self.files[index].seek(io)?;
+                if seeks {
+                    self.note_begin(index, before.as_ref());
+                }
+                if let Some(before) = before {
                     self.begin_after(before);
                 }
                 self.close_waiting(io.ring, index);
@@ -109,8 +117,14 @@ impl JournalCursor {
                     file.header = header;
                     file.seen = header.n_entries.max(file.next);
                 }
-                Ok(Ok(_)) => file.complain(io, "it became another journal file in place; the rest is not read"),
-                Ok(Err(fault)) => file.complain(io, &fault.to_string()),
+                Ok(Ok(_)) => {
+                    file.complain(io, "it became another journal file in place; the rest is not read");
+                    self.count_unreadable(index);
+                }
+                Ok(Err(fault)) => {
+                    file.complain(io, &fault.to_string());
+                    self.count_unreadable(index);
+                }
                 Err(Stop::Io(error)) => file.complain(io, &error.to_string()),
                 Err(stop) => return Err(stop),
             }
@@ -122,18 +136,20 @@ impl JournalCursor {
     /// Lists the directories and opens what is new; true when something could not be had that may be had again.
     fn list<R: Ring>(&mut self, io: &mut Io<'_, R>) -> bool {
         let mut found = Vec::new();
-        let mut failing = false;
+        let mut unlisted = Vec::new();
         let mut watched = Vec::new();
+        self.unopened.clear();
         for directory in &self.directories {
             watched.push(directory.clone());
-            let (below, failed) = list_one(io, &mut self.refused, directory, &mut found);
-            failing |= failed;
-            for below in below {
-                failing |= list_one(io, &mut self.refused, &below, &mut found).1;
+            for below in list_one(io, &mut self.refused, directory, &mut found, &mut unlisted) {
+                list_one(io, &mut self.refused, &below, &mut found, &mut unlisted);
                 watched.push(below);
             }
         }
         self.watched = watched;
+        for (path, may_pass) in unlisted {
+            self.miss(io, path, may_pass);
+        }
         if found.len() > JOURNAL_FILES_MAX {
             if !self.too_many {
                 let directory = self.directories.first().map(|path| path.display().to_string()).unwrap_or_default();
@@ -142,7 +158,9 @@ impl JournalCursor {
                     found.len()
                 ));
             }
-            self.too_many = true;
+            if !std::mem::replace(&mut self.too_many, true) {
+                self.counts.unreadable += (found.len() - JOURNAL_FILES_MAX) as u64;
+            }
             found.truncate(JOURNAL_FILES_MAX);
         }
         let by_path: HashMap<&Path, usize> =
@@ -165,13 +183,12 @@ impl JournalCursor {
         drop(by_path);
         self.files.iter_mut().zip(listed).for_each(|(file, listed)| file.listed = listed);
         for path in new {
-            failing |= self.open(io, path);
+            self.open(io, path);
         }
-        failing
+        !self.unopened.is_empty()
     }
 
-    /// True when it may be opened another time.
-    fn open<R: Ring>(&mut self, io: &mut Io<'_, R>, path: PathBuf) -> bool {
+    fn open<R: Ring>(&mut self, io: &mut Io<'_, R>, path: PathBuf) {
         let opened = io.ring.open(&path).and_then(|handle| {
             io.ring.stat(handle).inspect_err(|_| io.ring.close(handle)).map(|meta| (handle, (meta.device, meta.inode)))
         });
@@ -179,20 +196,39 @@ impl JournalCursor {
             Ok((handle, inode)) => {
                 self.files.push(JournalFile::new(self.next_id, path, inode, handle));
                 self.next_id = self.next_id.wrapping_add(1);
-                false
             }
             // Gone or renamed since it was listed: the next look finds it under its new name. Not so a dangling link,
             // which is worth one more look only.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.stale |= self.refused.insert(path);
-                false
             }
             Err(error) => {
                 if self.refused.insert(path.clone()) {
                     io.troubles.tell(format!("{}: cannot be read: {error}", path.display()));
                 }
-                may_pass(&error)
+                self.miss(io, path, may_pass(&error));
             }
+        }
+    }
+
+    /// A file or directory cannot be had: it counts as unreadable, at once or when its patience has ended.
+    fn miss<R: Ring>(&mut self, io: &mut Io<'_, R>, path: PathBuf, may_pass: bool) {
+        if may_pass {
+            self.unopened.push(path);
+        } else {
+            self.count_unopened(io, &path);
+        }
+    }
+
+    fn count_unopened<R: Ring>(&mut self, io: &mut Io<'_, R>, path: &Path) {
+        let inode = io.ring.stat_path(path).map_or((0, 0), |meta| (meta.device, meta.inode));
+        self.counts.unreadable += u64::from(self.unreadable.insert(inode));
+    }
+
+    fn count_unreadable(&mut self, index: usize) {
+        self.counts.unreadable += u64::from(self.unreadable.insert(self.files[index].inode));
+        if self.unreadable.len() > JOURNAL_FILES_MAX {
+            self.unreadable.clear();
         }
     }
 
@@ -212,8 +248,14 @@ impl JournalCursor {
             Ok(Err(HeaderFault::Signature)) if !file.has_archive_name() && file.head.rest(0).starts_with(&[0; 8]) => {
                 return Ok(());
             }
-            Ok(Err(fault)) => return self.refuse(io, index, &fault.to_string()),
-            Err(Stop::Io(error)) => return self.refuse(io, index, &error.to_string()),
+            Ok(Err(fault)) => {
+                self.count_unreadable(index);
+                return self.refuse(io, index, &fault.to_string());
+            }
+            Err(Stop::Io(error)) => {
+                self.count_unreadable(index);
+                return self.refuse(io, index, &error.to_string());
+            }
             Err(stop) => return Err(stop),
         };
         let known = self.files.iter().position(|known| {
@@ -263,6 +305,8 @@ impl JournalCursor {
     /// Says for every file whose header is new where to begin in it.
     fn plan_seeks<R: Ring>(&mut self, io: &mut Io<'_, R>) {
         let first = self.first && self.files.iter().any(|file| file.stage == Stage::Known);
+        let resumes = first && matches!(self.start, Start::Position(_));
+        self.seqnums.rest(&mut self.files);
         if let (true, Start::Position(position)) = (first, &self.start) {
             let own =
                 self.files.iter().find(|file| file.stage == Stage::Known && file.header.file_id == position.file_id);
@@ -270,6 +314,9 @@ impl JournalCursor {
                 (own.header.head_entry_seqnum..=own.header.tail_entry_seqnum).contains(&position.seqnum)
             });
             let related = self.files.iter().any(|file| file.header.seqnum_id == position.seqnum_id);
+            if self.seqnum_trusted {
+                self.seqnums.begin_after(position);
+            }
             if own.is_none() && related {
                 self.gap_after = Some((position.seqnum_id, position.seqnum));
             } else if own.is_none() {
@@ -281,11 +328,14 @@ impl JournalCursor {
             }
         }
         for file in self.files.iter_mut().filter(|file| file.stage == Stage::Known) {
+            let baseline = !resumes && !self.seqnums.knows(file.header.seqnum_id);
+            self.seqnums.meet(file, baseline);
             let back = self.gone.take(&file.header.file_id).map(Goal::Again);
             let goal = back.unwrap_or_else(|| goal(&self.start, first, self.seqnum_trusted, &file.header));
             file.stage = Stage::Seeking(Seek::to(goal, file.seen));
         }
         self.first &= !first;
+        self.tell_gaps(io.troubles);
     }
 
     /// More files than may be held open: those whose turn is far are opened again when it comes.
@@ -354,15 +404,15 @@ fn goal(start: &Start, first: bool, seqnum_trusted: bool, header: &Header) -> Go
     }
 }
 
-/// Adds the journal files of one directory to `found`; gives the directories of machines and namespaces below it, and
-/// whether it could not be listed for a reason that may pass.
+/// Adds the journal files of one directory to `found`; gives the directories of machines and namespaces below it. One
+/// that cannot be listed is added to `unlisted`, and whether that may pass.
 fn list_one<R: Ring>(
     io: &mut Io<'_, R>,
     refused: &mut BTreeSet<PathBuf>,
     directory: &Path,
     found: &mut Vec<PathBuf>,
-) -> (Vec<PathBuf>, bool) {
-    let mut failed = false;
+    unlisted: &mut Vec<(PathBuf, bool)>,
+) -> Vec<PathBuf> {
     let entries = match io.ring.list(directory, JOURNAL_FILES_MAX + 1) {
         Ok(entries) => entries,
         // Directories come and go: /run/log/journal is away after the flush to /var.
@@ -376,7 +426,7 @@ fn list_one<R: Ring>(
             if refused.insert(directory.to_owned()) {
                 io.troubles.tell(format!("{}: cannot be listed: {error}", directory.display()));
             }
-            failed = may_pass(&error);
+            unlisted.push((directory.to_owned(), may_pass(&error)));
             Vec::new()
         }
     };
@@ -389,7 +439,7 @@ fn list_one<R: Ring>(
             found.push(directory.join(&entry.name));
         }
     }
-    (below, failed)
+    below
 }
 
 /// `<machine-id>` or `<machine-id>.<namespace>`.

@@ -15,6 +15,7 @@ mod entry;
 mod export;
 mod field;
 mod file;
+mod gap;
 mod gone;
 mod index;
 mod look;
@@ -46,6 +47,7 @@ use std::{
 pub use self::{export::Payload, own::Own};
 use self::{
     file::JournalFile,
+    gap::Seqnums,
     gone::Gone,
     look::Look,
     order::Current,
@@ -106,6 +108,7 @@ pub struct JournalCursor {
     seqnum_trusted: bool,
     /// The file of that position is gone: what is missing up to the first entry with this seqnum id was vacuumed.
     gap_after: Option<([u8; 16], u64)>,
+    seqnums: Seqnums,
     current: Option<Current>,
     /// Index of the file whose record the caller has.
     handed: Option<usize>,
@@ -118,6 +121,10 @@ pub struct JournalCursor {
     failing: bool,
     /// Files and directories that could not be opened, and were complained of.
     refused: BTreeSet<PathBuf>,
+    /// Device and inode of those that count as unreadable.
+    unreadable: BTreeSet<(u64, u64)>,
+    /// What could not be opened or listed by the last look, but may be by the next one.
+    unopened: Vec<PathBuf>,
     too_many: bool,
     repeats: Repeats,
     own: Own,
@@ -143,6 +150,8 @@ pub struct JournalCounts {
     pub own: u64,
     /// Passed over since they stand in another file too.
     pub repeated: u64,
+    /// Files that were refused, files and directories that could not be opened: each once, also when it is read later.
+    pub unreadable: u64,
 }
 
 impl JournalCounts {
@@ -154,6 +163,7 @@ impl JournalCounts {
         self.cut += other.cut;
         self.own += other.own;
         self.repeated += other.repeated;
+        self.unreadable += other.unreadable;
     }
 }
 
@@ -186,6 +196,7 @@ impl JournalCursor {
             first: true,
             seqnum_trusted: true,
             gap_after: None,
+            seqnums: Seqnums::default(),
             current: None,
             handed: None,
             position,
@@ -194,6 +205,8 @@ impl JournalCursor {
             patience: Patience::default(),
             failing: false,
             refused: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            unopened: Vec::new(),
             too_many: false,
             repeats: Repeats::default(),
             own: Own::default(),
@@ -296,6 +309,7 @@ impl JournalCursor {
             if !self.files[index].is_as_listed(io) {
                 return Err(Stop::Yield);
             }
+            self.note_due(index);
             if self.is_repeat(index) {
                 self.files[index].advance();
                 io.spend()?;
@@ -304,7 +318,6 @@ impl JournalCursor {
             let sources = self.files[index].assemble(io, &mut self.selectors)?;
             let sources = self.spared(index, sources);
             self.account(io, index, sources);
-            self.tell_gap(io, index);
             if sources != 0 {
                 return Ok(Some((index, sources)));
             }
@@ -338,19 +351,6 @@ impl JournalCursor {
         if file.account(&mut self.counts, sources) {
             (self.passed, io.rewound) = (Some(index), None);
             self.began.get_or_insert_with(|| file.passed());
-        }
-    }
-
-    /// The file of the position resumed from is gone: the first entry after it says how much went with it.
-    fn tell_gap<R>(&mut self, io: &mut Io<'_, R>, index: usize) {
-        let file = &self.files[index];
-        let ours = |(id, _): &mut ([u8; 16], u64)| file.counted && *id == file.header.seqnum_id;
-        if let Some((_, seqnum)) = self.gap_after.take_if(ours) {
-            let gap = file.passed().seqnum.saturating_sub(seqnum).saturating_sub(1);
-            self.counts.unattributed = self.counts.unattributed.saturating_add(gap);
-            io.troubles.tell(format!(
-                "the journal file of the last position is gone; at most {gap} entries were vacuumed unread"
-            ));
         }
     }
 
@@ -441,6 +441,10 @@ impl JournalCursor {
     pub fn release<R: Ring>(&mut self, ring: &mut R) {
         self.note_position();
         self.count_files();
+        self.seqnums.rest(&mut self.files);
+        let mut troubles = std::mem::take(&mut self.troubles);
+        self.tell_gaps(&mut troubles);
+        self.troubles = troubles;
         self.files.iter_mut().for_each(|file| file.finish(ring));
         self.files.clear();
         (self.handed, self.current) = (None, None);

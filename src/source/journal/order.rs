@@ -81,6 +81,8 @@ impl JournalCursor {
             // By its header it is due; its first entry says whether it is.
             if self.opened(io, index)? && !self.skips(io, index)? {
                 self.files[index].peek(io)?;
+            } else {
+                self.note_skipped(index);
             }
         }
     }

@@ -7,6 +7,7 @@ mod damage;
 mod disk;
 mod failing;
 mod follow;
+mod gap;
 mod index;
 mod interleave;
 mod oracle;
