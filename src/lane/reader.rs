@@ -5,6 +5,7 @@
 //! for each branch, and counted there; the counts go to the flows when a batch is sealed.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -47,6 +48,8 @@ pub struct Reader {
     pub unattributed: u64,
     /// What became of the entries of a journal, walks that ended included; and its first entry this process read.
     pub entries: JournalCounts,
+    /// Device and inode of journal files that could not be read.
+    pub unreadable: BTreeSet<(u64, u64)>,
     pub began: Option<JournalPosition>,
     /// Where flows begin that were never seen before.
     pub start: Position,
@@ -216,6 +219,7 @@ impl Reader {
             marks_dirty: false,
             unattributed: 0,
             entries: JournalCounts::default(),
+            unreadable: BTreeSet::new(),
             began: None,
             start,
             regroup: true,
@@ -228,6 +232,8 @@ impl Reader {
         for pass in &mut self.passes {
             if let Cursor::Journal(cursor) = &mut pass.cursor {
                 self.entries.add(&cursor.take_counts());
+                // Files, however many walks met them.
+                self.unreadable.extend(cursor.unreadable());
                 let earlier = |began: &JournalPosition| self.began.is_none_or(|known| began.realtime < known.realtime);
                 self.began = cursor.began().filter(earlier).or(self.began);
             }

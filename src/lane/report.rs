@@ -167,7 +167,8 @@ fn journal_report(reader: &Reader) -> Option<JournalReport> {
         Cursor::File(_) => None,
     });
     let to = positions.min_by_key(|at| at.realtime)?;
-    let JournalCounts { read, damaged, spoiled, cut, own, repeated, unreadable, .. } = reader.entries;
+    let JournalCounts { read, damaged, spoiled, cut, own, repeated, .. } = reader.entries;
+    let unreadable = reader.unreadable.len() as u64;
     let from = place(&reader.began.unwrap_or(to));
     Some(JournalReport { from, to: place(&to), read, damaged, spoiled, cut, own, repeated, unreadable })
 }

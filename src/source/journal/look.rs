@@ -158,10 +158,10 @@ impl JournalCursor {
                     found.len()
                 ));
             }
+            let left_out = found.split_off(JOURNAL_FILES_MAX);
             if !std::mem::replace(&mut self.too_many, true) {
-                self.counts.unreadable += (found.len() - JOURNAL_FILES_MAX) as u64;
+                left_out.iter().for_each(|path| self.count_unopened(io, path));
             }
-            found.truncate(JOURNAL_FILES_MAX);
         }
         let by_path: HashMap<&Path, usize> =
             self.files.iter().enumerate().map(|(index, file)| (file.path.as_path(), index)).collect();
@@ -222,13 +222,16 @@ impl JournalCursor {
 
     fn count_unopened<R: Ring>(&mut self, io: &mut Io<'_, R>, path: &Path) {
         let inode = io.ring.stat_path(path).map_or((0, 0), |meta| (meta.device, meta.inode));
-        self.counts.unreadable += u64::from(self.unreadable.insert(inode));
+        self.add_unreadable(inode);
     }
 
     fn count_unreadable(&mut self, index: usize) {
-        self.counts.unreadable += u64::from(self.unreadable.insert(self.files[index].inode));
-        if self.unreadable.len() > JOURNAL_FILES_MAX {
-            self.unreadable.clear();
+        self.add_unreadable(self.files[index].inode);
+    }
+
+    fn add_unreadable(&mut self, inode: (u64, u64)) {
+        if self.unreadable.len() < JOURNAL_FILES_MAX {
+            self.unreadable.insert(inode);
         }
     }
 

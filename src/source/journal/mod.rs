@@ -121,7 +121,7 @@ pub struct JournalCursor {
     failing: bool,
     /// Files and directories that could not be opened, and were complained of.
     refused: BTreeSet<PathBuf>,
-    /// Device and inode of those that count as unreadable.
+    /// Device and inode of files that were refused, files and directories that could not be opened.
     unreadable: BTreeSet<(u64, u64)>,
     /// What could not be opened or listed by the last look, but may be by the next one.
     unopened: Vec<PathBuf>,
@@ -150,8 +150,6 @@ pub struct JournalCounts {
     pub own: u64,
     /// Passed over since they stand in another file too.
     pub repeated: u64,
-    /// Files that were refused, files and directories that could not be opened: each once, also when it is read later.
-    pub unreadable: u64,
 }
 
 impl JournalCounts {
@@ -163,7 +161,6 @@ impl JournalCounts {
         self.cut += other.cut;
         self.own += other.own;
         self.repeated += other.repeated;
-        self.unreadable += other.unreadable;
     }
 }
 
@@ -428,6 +425,12 @@ impl JournalCursor {
     pub fn take_counts(&mut self) -> JournalCounts {
         self.count_files();
         std::mem::take(&mut self.counts)
+    }
+
+    /// Device and inode of all that could not be read: files that were refused or could not be opened, directories.
+    /// They stay here when they are read later.
+    pub fn unreadable(&self) -> &BTreeSet<(u64, u64)> {
+        &self.unreadable
     }
 
     /// What was counted and not taken yet.
