@@ -175,7 +175,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
 /// The hot loop: records of one pass until something ends it.
 fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usize) -> Carried {
     let Reader { id, sources, passes, marks, marks_dirty, origin, .. } = reader;
-    let Pass { id: pass_id, token, cursor, at, identities, branches, time, next, .. } = &mut passes[pass_at];
+    let Pass { id: pass_id, token, cursor, at, exact, identities, branches, time, next, .. } = &mut passes[pass_at];
     *next = None;
     let filename = match origin {
         Origin::File(file) => file.path.as_os_str().as_encoded_bytes(),
@@ -240,7 +240,7 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
             return Carried::Ahead(beyond);
         }
         if !record.look_back {
-            *at = record.end;
+            (*at, *exact) = (record.end, true);
         }
         if full {
             return Carried::Full;

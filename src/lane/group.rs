@@ -95,7 +95,7 @@ impl<R: Ring, P: Port> Lane<R, P> {
             let alike = |flow: &Flow| joining(flow) && limit_of(plan, flow.source) == limit && torn(flow) == place;
             let first = reader.flows.iter().filter(|flow| alike(flow)).map(Flow::settled);
             let Some(at) = first.reduce(|a, b| if reached(&a, &b) { b } else { a }) else { return };
-            let stands = |pass: &&Pass| pass.at == at && pass.limit == limit && !pass.is_rewound();
+            let stands = |pass: &&Pass| pass.at == at && pass.limit == limit && pass.stands();
             let pass = match reader.passes.iter().find(stands) {
                 Some(pass) => pass.id,
                 None => self.add_pass(id, at, limit),
@@ -158,8 +158,8 @@ impl<R: Ring, P: Port> Lane<R, P> {
         let meets = |other: &&Pass| {
             other.id != pass_id
                 && other.at == pass.at
-                && !other.is_rewound()
-                && !pass.is_rewound()
+                && other.stands()
+                && pass.stands()
                 && other.limit == pass.limit
                 && self.targets.starved(other.targets.union(pass.targets)).is_empty()
         };
@@ -286,7 +286,10 @@ fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own:
     let (cursor, span) = match &reader.origin {
         Origin::File(file) => (Cursor::File(file.cursor(at.offset())), Span::Bytes),
         Origin::Journal(journal) => {
-            let start = journal_start(reader, at, now.wall);
+            let start = match at {
+                Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),
+                _ => JournalStart::At(earliest_start(reader, now.wall), now.wall),
+            };
             let mut cursor = JournalCursor::new(&journal.directories, selectors(reader), start);
             cursor.spare(own.clone());
             (Cursor::Journal(Box::new(cursor)), Span::Entries)
@@ -297,6 +300,7 @@ fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own:
         token,
         cursor,
         at,
+        exact: true,
         state: PassState::Ready,
         busy_since: now.mono,
         reads_since: now.mono,
@@ -307,14 +311,6 @@ fn new_pass(reader: &Reader, id: u32, token: Token, at: Position, now: Now, own:
         identities: reader.sources.iter().map(|_| Identity::new(span)).collect(),
         branches: Vec::new(),
         targets: TargetSet::default(),
-    }
-}
-
-/// Where a pass that has emitted up to `at` begins in a journal.
-pub(super) fn journal_start(reader: &Reader, at: Position, wall: Nanos) -> JournalStart {
-    match at {
-        Position::Journal(position) if position != JournalPosition::default() => JournalStart::Resume(position),
-        _ => JournalStart::At(earliest_start(reader, wall), wall),
     }
 }
 

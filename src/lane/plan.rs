@@ -12,9 +12,9 @@ use super::{
     Lane,
     checkpoint::{Content, Key},
     flow::{Flow, FlowState},
-    group::{journal_start, selectors},
+    group::selectors,
     identity::{Identity, Marks, Span},
-    reader::{Cursor, JournalOrigin, Limit, Origin, PassState, Reader, Source, reached},
+    reader::{Cursor, JournalOrigin, Limit, Origin, Reader, Source, reached},
     stream::Streams,
 };
 use crate::{
@@ -24,7 +24,6 @@ use crate::{
     orders::Port,
     plan::{Input, Plan, SourcePlan, StartAt},
     ring::{Ring, WatchKind},
-    source::journal::JournalStart,
     stats::Totals,
 };
 
@@ -161,22 +160,17 @@ impl<R: Ring, P: Port> Lane<R, P> {
         reader.sources = plans.iter().zip(&order).map(|(plan, at)| Source::new(plan, not_before(at, plan))).collect();
         reader.sources.truncate(JOURNAL_SOURCES_MAX);
         let now = selectors(reader);
-        let starts: Vec<JournalStart> = reader.passes.iter().map(|pass| journal_start(reader, pass.at, wall)).collect();
-        // What stands between a pass's last record and its cursor was not wanted, but may be now.
         let asks_more = now.iter().any(|input| !before.contains(input));
-        for (pass, start) in reader.passes.iter_mut().zip(starts) {
+        for pass in &mut reader.passes {
             let mut identities: Vec<Option<Identity>> = pass.identities.drain(..).map(Some).collect();
-            let kept = |at: &Option<usize>| at.and_then(|at| identities.get_mut(at)?.take()).filter(|_| !asks_more);
+            let kept = |at: &Option<usize>| at.and_then(|at| identities.get_mut(at)?.take());
             let made = order.iter().map(kept).map(|kept| kept.unwrap_or_else(|| Identity::new(Span::Entries)));
             pass.identities = made.collect();
-            let Cursor::Journal(cursor) = &mut pass.cursor else { continue };
-            if asks_more {
-                cursor.begin_again(&mut self.ring, now.clone(), start);
-                if matches!(pass.state, PassState::Idle { .. }) {
-                    pass.wake(self.now.mono);
-                    self.ready.push_back((id, pass.id));
-                }
-            } else if now != before {
+            // What stands between a pass's last record and its cursor was not wanted, but may be now.
+            pass.exact &= !asks_more;
+            if let Cursor::Journal(cursor) = &mut pass.cursor
+                && now != before
+            {
                 cursor.set_selectors(now.clone());
             }
         }

@@ -167,6 +167,8 @@ pub struct Pass {
     pub cursor: Cursor,
     /// Everything before it has been carried.
     pub at: Position,
+    /// Its cursor stands there too. What lies between was asked for by nobody, but may be by a source that came since.
+    pub exact: bool,
     pub state: PassState,
     /// Since when it has had something to read.
     pub busy_since: Duration,
@@ -303,9 +305,9 @@ impl Reader {
 }
 
 impl Pass {
-    /// Whether its cursor stands before `at`.
-    pub fn is_rewound(&self) -> bool {
-        matches!(&self.cursor, Cursor::Journal(journal) if journal.is_rewound())
+    /// Whether its cursor stands at `at`, for every source: flows may join and passes become one there only.
+    pub fn stands(&self) -> bool {
+        self.exact && !matches!(&self.cursor, Cursor::Journal(journal) if journal.is_rewound())
     }
 
     /// There is something to read again.

@@ -189,7 +189,7 @@ impl Line {
             return;
         }
         self.told = self.missing;
-        let from = (before + 1).saturating_sub(entries - jump.min(entries));
+        let from = before.saturating_add(1).saturating_sub(entries - jump.min(entries));
         let file = &file.path;
         let gap = self.waiting.get_or_insert_with(|| Gap { file: file.clone(), from, to: 0, entries: 0, resumed });
         gap.entries = gap.entries.saturating_add(entries);
@@ -296,6 +296,8 @@ impl JournalCursor {
         let owed = own.saturating_add(owed(&self.files, id, file_id));
         let before = line.through;
         let jump = at.0.saturating_sub(before).saturating_sub(1).saturating_sub(owed);
+        let jump =
+            if jump > 0 && begins { jump.saturating_sub(filled(&self.files, index, before, at.0)) } else { jump };
         line.missing = line.missing.saturating_add(jump);
         line.through = before.max(at.0);
         let resumed = self.gap_after.take_if(|(gone, _)| *gone == id).is_some();
@@ -338,6 +340,18 @@ impl JournalCursor {
             troubles.tell(what);
         }
     }
+}
+
+/// How many of the seqnums between two may have been used by files of other seqnum ids: the journals of one machine
+/// have one counter, but those of users may have an id of their own (systemd 252).
+fn filled(files: &[JournalFile], index: usize, after: u64, before: u64) -> u64 {
+    let (id, path) = (files[index].header.seqnum_id, &files[index].path);
+    let others = files.iter().filter(|file| file.header.seqnum_id != id && file.path.parent() == path.parent());
+    others.fold(0, |sum, file| {
+        let (head, tail) = (file.header.head_entry_seqnum, file.bound());
+        let within = tail.min(before.saturating_sub(1)).saturating_sub(head.max(after.saturating_add(1)) - 1);
+        sum.saturating_add(if tail >= head { within.min(file.header.n_entries.max(file.seen)) } else { 0 })
+    })
 }
 
 /// What files of a seqnum id other than this one may fill.

@@ -109,8 +109,13 @@ impl JournalCursor {
                 file.head.clear();
                 self.forgotten = true;
             }
-            match file.header_bytes(io).map(Header::parse) {
-                Ok(Ok(header)) if header.file_id == file.header.file_id => {
+            let header = file.header_bytes(io).map(Header::parse);
+            let is_it = matches!(&header, Ok(Ok(header)) if header.file_id == file.header.file_id);
+            if !is_it && header.is_ok() && is_deleted(io, file) {
+                return self.let_go(io, index).map(|()| self.to(step(index + 1)));
+            }
+            match header {
+                Ok(Ok(header)) if is_it => {
                     if header.n_entries != file.header.n_entries {
                         file.forget();
                     }
@@ -130,6 +135,19 @@ impl JournalCursor {
             }
         }
         self.to(step(index + 1));
+        Ok(())
+    }
+
+    /// The file at `index` was deleted, and emptied while it was held open: journald does so with what it vacuums.
+    fn let_go<R: Ring>(&mut self, io: &mut Io<'_, R>, index: usize) -> Result<(), Stop> {
+        let file = &mut self.files[index];
+        let unread = file.seen.saturating_sub(file.next);
+        if unread > 0 {
+            io.troubles.tell(format!("{}: {unread} entries were vacuumed before they were read", file.path.display()));
+            self.counts.unattributed = self.counts.unattributed.saturating_add(unread);
+        }
+        file.next = file.seen;
+        file.finish(io.ring);
         Ok(())
     }
 
@@ -390,6 +408,11 @@ impl JournalCursor {
             self.files.iter_mut().filter(|file| file.next >= file.seen).for_each(JournalFile::cool);
         }
     }
+}
+
+/// Whether an open file has no name any more.
+fn is_deleted<R: Ring>(io: &mut Io<'_, R>, file: &JournalFile) -> bool {
+    file.handle.is_some_and(|handle| io.ring.stat(handle).is_ok_and(|meta| meta.links == 0))
 }
 
 /// Where to begin in a file. `first`: it was there when the reader was made.

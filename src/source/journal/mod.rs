@@ -177,7 +177,11 @@ impl JournalCursor {
     /// Reads `*.journal` and `*.journal~` of `directories` and of the `<machine-id>[.<namespace>]` directories below
     /// them. A record has bit *i* of its `sources` set when `selectors[i]` wants it.
     pub fn new(directories: &[PathBuf], selectors: Vec<JournalInput>, start: JournalStart) -> Self {
-        let (start, position) = Start::of(start);
+        let (start, position) = match start {
+            JournalStart::Resume(position) if position == JournalPosition::default() => (Start::Beginning, position),
+            JournalStart::Resume(position) => (Start::Position(position), position),
+            JournalStart::At(at, now) => (Start::at(at, now), JournalPosition::default()),
+        };
         Self {
             directories: directories.to_vec(),
             watched: directories.to_vec(),
@@ -399,13 +403,6 @@ impl JournalCursor {
         }
     }
 
-    /// Begins anew at `start`, with other sources: what those before did not want was passed over, and these may.
-    pub fn begin_again<R: Ring>(&mut self, ring: &mut R, selectors: Vec<JournalInput>, start: JournalStart) {
-        self.release(ring);
-        (self.start, self.position) = Start::of(start);
-        (self.selectors, self.gap_after) = (Selectors::new(&selectors), None);
-    }
-
     /// Whether it went back and has not come to where it had been before: it stands before its last record.
     pub fn is_rewound(&self) -> bool {
         self.files.iter().any(|file| file.next < file.given.until)
@@ -477,15 +474,6 @@ impl JournalCursor {
 }
 
 impl Start {
-    /// With the position that goes with it.
-    fn of(start: JournalStart) -> (Self, JournalPosition) {
-        match start {
-            JournalStart::Resume(position) if position == JournalPosition::default() => (Self::Beginning, position),
-            JournalStart::Resume(position) => (Self::Position(position), position),
-            JournalStart::At(at, now) => (Self::at(at, now), JournalPosition::default()),
-        }
-    }
-
     fn at(at: StartAt, now: Nanos) -> Self {
         match at {
             StartAt::Beginning => Self::Beginning,

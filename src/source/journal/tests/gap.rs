@@ -239,6 +239,48 @@ fn rotation_and_journals_of_users_are_no_gap() {
 }
 
 /// A failed append uses a seqnum, wherever in a file.
+/// journald of systemd 252 counts for all its files, and gives that of a user a seqnum id of its own.
+#[test]
+fn journals_of_two_ids_with_one_counter_are_no_gap() {
+    let mut journal = Journal::new();
+    let own_id = |path: PathBuf| {
+        let file = File::options().write(true).open(path).unwrap();
+        file.write_all_at(&[8; 16], 72).unwrap();
+    };
+    journal.put("system.journal", ONLINE, (1..=300).filter(|n| !(41..=45).contains(n)));
+    own_id(journal.put("user-1000.journal", ONLINE, 41..=45));
+    let (mut cursor, mut disk) = (journal.reader(), Disk::warm());
+    assert_eq!(drain(&mut cursor, &mut disk).len(), 300);
+    journal.archive("system.journal", "system@a.journal");
+    journal.archive("user-1000.journal", "user-1000@a.journal");
+    journal.put("system.journal", ONLINE, (301..=500).filter(|n| !(401..=403).contains(n)));
+    own_id(journal.put("user-1000.journal", ONLINE, 401..=403));
+    assert_eq!(more(&mut cursor, &mut disk).len(), 200);
+    assert_gap(&mut cursor, 0);
+    // What nobody used is missed all the same.
+    journal.archive("system.journal", "system@b.journal");
+    journal.archive("user-1000.journal", "user-1000@b.journal");
+    own_id(journal.put("user-1000.journal", ONLINE, 20_001..=20_002));
+    assert_eq!(more(&mut cursor, &mut disk).len(), 2);
+    let missed = cursor.counts().unattributed;
+    assert!((10_000..=19_500).contains(&missed), "{missed}");
+}
+
+/// journald unlinks what it vacuums, empties it, and the reader still holds it open.
+#[test]
+fn a_file_that_is_emptied_when_it_is_vacuumed_is_not_unreadable() {
+    let mut journal = Journal::new();
+    journal.put("system.journal", ONLINE, 1..=50);
+    let path = journal.put("user-1000.journal", ONLINE, 51..=60);
+    let (mut cursor, mut disk) = (journal.reader(), Disk::warm());
+    assert_eq!(drain(&mut cursor, &mut disk).len(), 60);
+    let file = File::options().write(true).open(path).unwrap();
+    journal.remove("user-1000.journal");
+    file.write_all_at(&vec![0; file.metadata().unwrap().len() as usize], 0).unwrap();
+    assert!(more(&mut cursor, &mut disk).is_empty());
+    assert_eq!((cursor.take_troubles(), cursor.unreadable().len()), (Vec::new(), 0));
+}
+
 #[test]
 fn seqnums_that_were_never_used_within_a_file_are_no_gap() {
     let used = |from: u64, to: u64| (from..=to).filter(|seqnum| !seqnum.is_multiple_of(50));
