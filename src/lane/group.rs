@@ -131,14 +131,22 @@ impl<R: Ring, P: Port> Lane<R, P> {
     /// Gives `leaving` a pass of their own at the same position.
     pub(super) fn split(&mut self, id: u32, pass_id: u32, leaving: TargetSet) {
         self.seal_reader(id);
-        let found = self.readers.get_mut(&id).and_then(|reader| reader.pass_mut(pass_id));
-        let Some((at, limit, time, next)) = found.map(|pass| (pass.at, pass.limit, pass.time, pass.next)) else {
-            return;
+        let Some(reader) = self.readers.get(&id) else { return };
+        let Some(pass) = reader.passes.iter().find(|pass| pass.id == pass_id) else { return };
+        let (at, limit, time, next, exact) = (pass.at, pass.limit, pass.time, pass.next, pass.exact);
+        let beside = match &pass.cursor {
+            Cursor::Journal(journal) => {
+                journal.beside(selectors(reader)).map(|beside| (beside, pass.identities.clone()))
+            }
+            Cursor::File(_) => None,
         };
         let alone = self.add_pass(id, at, limit);
         let Some(reader) = self.readers.get_mut(&id) else { return };
         if let Some(new) = reader.pass_mut(alone) {
-            (new.time, new.next) = (time, next);
+            (new.time, new.next, new.exact) = (time, next, exact);
+            if let Some((cursor, identities)) = beside {
+                (new.cursor, new.identities) = (Cursor::Journal(Box::new(cursor)), identities);
+            }
         }
         for flow in reader.flows.iter_mut() {
             if flow.state == (FlowState::Reading { pass: pass_id }) && leaving.contains(flow.bit) {

@@ -33,7 +33,7 @@ pub struct Stamp {
 }
 
 /// The look-back of one (pass, source).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Identity {
     span: Span,
     /// The nearest earlier record with its own time.
@@ -47,7 +47,7 @@ pub struct Identity {
 }
 
 /// Last places of the records of one generation, by the hash of (own time, line).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Seen {
     places: HashMap<u64, u64, BuildHasherDefault<AlreadyHashed>>,
     /// The youngest records, not in `places` yet: they go there when somebody asks, which is seldom.

@@ -2,12 +2,16 @@
 //!
 //! A directory may go and come back: a disk is unmounted, a name is moved for a while. What was read of its files
 //! before is not read again, and what was written meanwhile is. Files that were vacuumed never return; so many are
-//! remembered, and the oldest are forgotten first.
+//! remembered, and the oldest are forgotten first. A second reader that goes on beside a first one begins in the same
+//! way.
 
 use std::collections::VecDeque;
 
-use super::file::JournalFile;
-use crate::{limits::JOURNAL_GONE_FILES_MAX, model::JournalPosition};
+use super::{
+    JournalCursor, JournalStart,
+    file::{JournalFile, Stage},
+};
+use crate::{limits::JOURNAL_GONE_FILES_MAX, model::JournalPosition, plan::JournalInput};
 
 /// How far a file was read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +23,7 @@ pub(super) struct Reached {
 }
 
 /// The files that went away, the one that did so first at the front.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Gone {
     files: VecDeque<Reached>,
 }
@@ -31,15 +35,49 @@ impl Gone {
         if file.next == 0 || file.next < file.look_back_until || file.header.file_id == [0; 16] {
             return;
         }
+        self.add(file.reached());
+    }
+
+    fn add(&mut self, reached: Reached) {
         if self.files.len() >= JOURNAL_GONE_FILES_MAX {
             self.files.pop_front();
         }
-        self.files.push_back(file.reached());
+        self.files.push_back(reached);
     }
 
     /// How far the file was read that is back now.
     pub fn take(&mut self, file_id: &[u8; 16]) -> Option<Reached> {
         let at = self.files.iter().position(|reached| reached.position.file_id == *file_id)?;
         self.files.remove(at)
+    }
+}
+
+impl JournalCursor {
+    /// Another reader that goes on where this one is, in every file: by its position alone it would go back in those
+    /// that only the clock relates to it. `None` while this one goes back itself, or looks back.
+    pub fn beside(&self, selectors: Vec<JournalInput>) -> Option<Self> {
+        let at = self.position();
+        let looks_back = |file: &JournalFile| file.next < file.look_back_until;
+        let is_new = |file: &JournalFile| !matches!(file.stage, Stage::Ready | Stage::Done);
+        if at == JournalPosition::default() || self.is_rewound() || self.files.iter().any(looks_back) {
+            return None;
+        }
+        let mut other = Self::new(&self.directories, selectors, JournalStart::Resume(at));
+        (other.gone, other.repeats, other.own) = (self.gone.clone(), self.repeats.clone(), self.own.clone());
+        for (index, file) in self.files.iter().enumerate() {
+            let handed = file.peeked().filter(|_| self.handed == Some(index));
+            match handed {
+                _ if is_new(file) || file.header.file_id == [0; 16] => {}
+                Some(handed) => {
+                    other.gone.add(Reached { position: file.position(handed), next: file.next + 1 });
+                }
+                None if file.next == 0 => {
+                    let position = JournalPosition { file_id: file.header.file_id, ..JournalPosition::default() };
+                    other.gone.add(Reached { position, next: 0 });
+                }
+                None => other.gone.add(file.reached()),
+            }
+        }
+        Some(other)
     }
 }

@@ -31,7 +31,7 @@ struct Run {
 }
 
 /// What was handed on, within bounds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Repeats {
     /// Keys of the last `JOURNAL_REMEMBERED_MAX` entries; the *n*-th noted stands at *n* modulo that.
     keys: Vec<u64>,

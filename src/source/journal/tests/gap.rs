@@ -266,6 +266,22 @@ fn journals_of_two_ids_with_one_counter_are_no_gap() {
     assert!((10_000..=19_500).contains(&missed), "{missed}");
 }
 
+/// A target that lagged and left the others' walk was sent the last five seconds of the other ids again.
+#[test]
+fn a_reader_beside_another_goes_on_where_that_one_is_in_files_of_every_id() {
+    for stop in [1, 40, 130, 177] {
+        let mut journal = Journal::new();
+        journal.put("system.journal", ONLINE, (1..=300).filter(|n| n % 3 > 0));
+        let path = journal.put("user-1000.journal", ONLINE, (1..=300).filter(|n| n % 3 == 0));
+        File::options().write(true).open(path).unwrap().write_all_at(&[8; 16], 72).unwrap();
+        let (mut cursor, mut disk) = (journal.reader(), Disk::warm());
+        let first = take(&mut cursor, &mut disk, stop);
+        let mut beside = cursor.beside(everything()).unwrap();
+        let (rest, others) = (drain(&mut cursor, &mut disk), drain(&mut beside, &mut Disk::cold()));
+        assert_eq!((first.len() + rest.len(), seqnums(&rest)), (300, seqnums(&others)), "after {stop}");
+    }
+}
+
 /// journald unlinks what it vacuums, empties it, and the reader still holds it open.
 #[test]
 fn a_file_that_is_emptied_when_it_is_vacuumed_is_not_unreadable() {
