@@ -166,6 +166,7 @@ impl Life {
         self.net.borrow().table.tell(|| format!("{name} is removed"));
         self.note(Trouble::JournalVacuumed);
         let judge = &mut self.net.borrow_mut().judge;
+        judge.files[file].vacuumed = last;
         let (lines, marks) = (&judge.lines, &mut judge.marks);
         let gone = lines.iter().zip(marks).filter(|(line, _)| line.file == file && line.end <= last);
         gone.for_each(|(_, marks)| marks.gone |= EVERY_TARGET & !marks.arrived);
