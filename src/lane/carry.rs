@@ -187,14 +187,15 @@ fn records<R: Ring>(hands: &mut Hands<'_, R>, reader: &mut Reader, pass_at: usiz
         }
         let record = match step(cursor, hands.ring, *token, hands.pool) {
             Ok(Next::Record(record)) => record,
-            Ok(next @ (Next::Pending | Next::Yield)) => {
-                let pending = matches!(next, Next::Pending);
+            Ok(stopped @ (Next::Pending | Next::Yield)) => {
+                let ended = if matches!(stopped, Next::Pending) { Carried::Pending } else { Carried::Budget };
+                // It went back: who parts from it now goes back as well.
                 if let Cursor::Journal(journal) = cursor
                     && journal.is_rewound()
                 {
                     *at = Position::Journal(journal.position());
                 }
-                return if pending { Carried::Pending } else { Carried::Budget };
+                return ended;
             }
             Ok(Next::Idle) => {
                 if let Cursor::Journal(journal) = cursor {

@@ -304,9 +304,9 @@ impl Given {
         !self.offsets.is_empty() && number(offset).is_some_and(|number| self.offsets.binary_search(&number).is_ok())
     }
 
-    /// No more of the file is read.
+    /// No more of the file is read: nothing is gone back for any more, and nobody need wait for that.
     pub fn free(&mut self) {
-        self.offsets = Vec::new();
+        *self = Self::default();
     }
 }
 

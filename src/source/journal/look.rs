@@ -112,7 +112,9 @@ impl JournalCursor {
             let header = file.header_bytes(io).map(Header::parse);
             let is_it = matches!(&header, Ok(Ok(header)) if header.file_id == file.header.file_id);
             if !is_it && header.is_ok() && is_deleted(io, file) {
-                return self.let_go(io, index).map(|()| self.to(step(index + 1)));
+                self.let_go(io, index);
+                self.to(step(index + 1));
+                return Ok(());
             }
             match header {
                 Ok(Ok(header)) if is_it => {
@@ -139,7 +141,7 @@ impl JournalCursor {
     }
 
     /// The file at `index` was deleted, and emptied while it was held open: journald does so with what it vacuums.
-    fn let_go<R: Ring>(&mut self, io: &mut Io<'_, R>, index: usize) -> Result<(), Stop> {
+    fn let_go<R: Ring>(&mut self, io: &mut Io<'_, R>, index: usize) {
         let file = &mut self.files[index];
         let unread = file.seen.saturating_sub(file.next);
         if unread > 0 {
@@ -148,7 +150,6 @@ impl JournalCursor {
         }
         file.next = file.seen;
         file.finish(io.ring);
-        Ok(())
     }
 
     /// Lists the directories and opens what is new; true when something could not be had that may be had again.

@@ -44,6 +44,14 @@ fn read(directory: &Path, file: &[u8], archived: bool, selectors: &[JournalInput
     Read { kept, entries: counts.read, damaged: counts.damaged, troubles: cursor.take_troubles() }
 }
 
+/// The first array of the list of entries that have a value.
+fn first_array(file: &[u8], payload: &[u8]) -> usize {
+    let layout = Header::parse(file).unwrap().layout();
+    let is_it = |at: usize| file[at + layout.payload_at()..].starts_with(payload);
+    let data = objects(file).into_iter().find(|(at, head)| head.kind == ObjectKind::Data && is_it(*at)).unwrap().0;
+    DataHead::parse(&file[data..], layout).unwrap().entry_array as usize
+}
+
 /// What a damaged list had left out comes last, once.
 fn in_order(mut kept: Vec<Kept>) -> Vec<Kept> {
     kept.sort_by_key(|kept| kept.position.ordinal);
@@ -134,10 +142,7 @@ fn an_array_that_leads_too_far_hides_nothing() {
     let (directory, file) = written(67, true);
     let selectors = [input(Some("etcd"), None, &[])];
     let all = read(directory.path(), &file, false, &selectors, Disk::warm()).kept;
-    let layout = Header::parse(&file).unwrap().layout();
-    let is_it = |at: usize| file[at + layout.payload_at()..].starts_with(b"SYSLOG_IDENTIFIER=etcd");
-    let data = objects(&file).into_iter().find(|(at, head)| head.kind == ObjectKind::Data && is_it(*at)).unwrap().0;
-    let items = DataHead::parse(&file[data..], layout).unwrap().entry_array as usize + 24;
+    let items = first_array(&file, b"SYSLOG_IDENTIFIER=etcd") + 24;
     let mut damaged = file.clone();
     for (item, later) in all[40..44].iter().enumerate() {
         let offset = u32::try_from(later.position.offset).unwrap();
@@ -155,11 +160,8 @@ fn an_array_that_is_left_out_shows_before_anything_is_passed_over() {
         let (directory, file) = written(68, compact);
         let selectors = [input(Some("etcd"), None, &[])];
         let all = read(directory.path(), &file, false, &selectors, Disk::warm()).kept;
-        let layout = Header::parse(&file).unwrap().layout();
-        let is_it = |at: usize| file[at + layout.payload_at()..].starts_with(b"SYSLOG_IDENTIFIER=etcd");
-        let data = objects(&file).into_iter().find(|(at, head)| head.kind == ObjectKind::Data && is_it(*at)).unwrap().0;
         let next = |at: usize| u64::from_le_bytes(file[at + 16..at + 24].try_into().unwrap()) as usize;
-        let first = DataHead::parse(&file[data..], layout).unwrap().entry_array as usize;
+        let first = first_array(&file, b"SYSLOG_IDENTIFIER=etcd");
         let mut damaged = file.clone();
         let third = next(next(first)) as u64;
         damaged[first + 16..first + 24].copy_from_slice(&third.to_le_bytes());
