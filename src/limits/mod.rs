@@ -36,6 +36,14 @@ pub const JOURNAL_SOURCES_MAX: usize = 128;
 /// Window of a journal reader, in bytes. The kernel copies longer pieces faster; still larger ones cost more memory
 /// than they save time.
 pub const JOURNAL_WINDOW_BYTES: usize = MIB;
+/// Bytes of a journal file that are mapped at once, where much is to be read. Having them mapped is work for another
+/// thread, which 2 MiB at a time would cost more than it saves. Tests map a page, so that small files have several.
+pub const JOURNAL_STRETCH_BYTES: usize = if SMALL_STRETCHES { 4 * KIB } else { 8 * MIB };
+/// Bytes behind it that are mapped with it, for what begins in it and ends after it.
+pub const JOURNAL_STRETCH_SLACK_BYTES: usize = 64 * KIB;
+/// Bytes ahead that must be wanted for a stretch to be mapped.
+pub const JOURNAL_STRETCH_WORTH_BYTES: usize = if SMALL_STRETCHES { KIB } else { 256 * KIB };
+const SMALL_STRETCHES: bool = cfg!(any(test, feature = "fuzz", feature = "lives"));
 /// Rendered field values a journal reader keeps, by DATA offset.
 pub const JOURNAL_CACHE_ENTRIES_MAX: usize = 16_384;
 /// Kinds of entries a journal reader knows by heart, per file. Each takes some 500 bytes.
@@ -110,6 +118,8 @@ pub const UNSURE_LOOKS_MAX: u32 = 6;
 pub const RING_READS_MAX: usize = 64;
 /// `Op::Persist` waiting or under way in one ring.
 pub const RING_PERSISTS_MAX: usize = 8;
+/// Stretches of files in memory in the whole process; what comes beyond is read instead.
+pub const MAPPINGS_MAX: usize = 256;
 /// Bytes of watch events taken from the kernel at once.
 pub const RING_EVENTS_BYTES: usize = 16 * KIB;
 /// Kernel threads one ring may keep busy with reads that wait for a device.

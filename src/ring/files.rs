@@ -10,6 +10,7 @@ use std::{
     io::IoSliceMut,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::Path,
+    sync::Arc,
 };
 
 use rustix::{
@@ -17,14 +18,19 @@ use rustix::{
     io::{Errno, ReadWriteFlags, pread, preadv2, pwrite},
 };
 
-use super::{Entry, Handle, Meta, ReadNow, Space};
+use super::{Entry, Handle, Mapping, Meta, ReadNow, Space};
 use crate::model::Nanos;
+
+/// What the kernel reads ahead, and lets go of, is mostly larger.
+const PROBE_BYTES: usize = 256 * 1024;
 
 /// The table of open files.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
+    /// The kernel cannot populate mappings.
+    unpopulated: bool,
 }
 
 #[derive(Debug)]
@@ -141,6 +147,26 @@ impl Files {
             }
         }
         read_waiting(slot.file.as_fd(), offset, buf).map(ReadNow::Ready)
+    }
+
+    /// Maps a part of a file that seems to be in memory: one byte in `PROBE_BYTES` is looked at.
+    pub fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+        let slot = self.slots.get(handle.0 as usize).and_then(Option::as_ref).ok_or(Errno::BADF)?;
+        if self.unpopulated || !slot.nowait {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        for at in (0..bytes).step_by(PROBE_BYTES) {
+            let Some(at) = offset.checked_add(at as u64) else { break };
+            if preadv2(&slot.file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT)? == 0 {
+                break;
+            }
+        }
+        Ok(Arc::new(Mapping::new(slot.file.as_fd(), offset, bytes)?))
+    }
+
+    /// Takes note of how populating a mapping ended. EINVAL says that the kernel is older than 5.14.
+    pub fn populated<T>(&mut self, result: &io::Result<T>) {
+        self.unpopulated |= result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL));
     }
 
     /// Reads and waits for the device. Also works on a closed handle that has a read under way.

@@ -11,6 +11,7 @@
 
 mod files;
 mod kernel;
+mod mapping;
 mod persist;
 pub mod poll;
 pub mod probe;
@@ -21,6 +22,7 @@ pub mod uring;
 mod wake;
 mod watch;
 
+pub use mapping::Mapping;
 pub use poll::Poll;
 pub use probe::{Backend, probe};
 pub use sim::{FaultKind, Faults, Injected, Sim, SimWorld};
@@ -114,6 +116,8 @@ pub enum Op {
     /// failure the new file is removed. Those of one ring are carried out in order, and all of them before the ring is
     /// gone. Never runs on the lane's thread. The buffer comes back in the completion.
     Persist { token: Token, path: PathBuf, data: Vec<u8> },
+    /// Brings a mapping's bytes into memory. The completion has no buffer, and 0 for a result.
+    Populate { token: Token, mapping: Arc<Mapping> },
 }
 
 /// What happened.
@@ -191,6 +195,13 @@ pub trait Ring {
 
     /// Reads what is in memory (RWF_NOWAIT).
     fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow>;
+    /// Maps as many of `bytes` bytes from `offset` on, a multiple of the page size, as the file has whole pages; an
+    /// error when it seems not to be in memory or cannot be mapped: then it is to be read. Nothing is waited for: pages
+    /// that are not in memory after all are brought there by `Op::Populate`, without which copying may wait for a
+    /// device.
+    fn map(&mut self, _handle: Handle, _offset: u64, _bytes: usize) -> io::Result<Arc<Mapping>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// A plain write to the page cache: survives the death of the process, not of the machine.
     fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> io::Result<()>;
 

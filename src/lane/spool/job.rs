@@ -323,7 +323,7 @@ impl Job {
                 self.retry = Some(data);
                 Step::Later(now + READ_RETRY)
             }
-            Err(Op::Read { .. }) => Step::Again,
+            Err(_) => Step::Again,
         }
     }
 

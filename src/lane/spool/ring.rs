@@ -8,13 +8,14 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
 use super::{BlockId, Found, Spool};
 use crate::{
     limits::{SPOOL_TRIES_MAX, SPOOL_WINDOWS_MAX},
-    ring::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Space, Token, Waker, Watch, WatchKind},
+    ring::{Completion, Entry, Handle, Mapping, Meta, Now, Op, ReadNow, Ring, Space, Token, Waker, Watch, WatchKind},
 };
 
 /// A ring and the spool beside it.
@@ -235,6 +236,14 @@ impl<R: Ring> Ring for Spooled<R> {
             return self.read_spooled(handle, offset, buf);
         }
         self.ring.read_now(handle, offset, buf)
+    }
+
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+        if Spool::is_spooled(handle) {
+            Err(io::ErrorKind::Unsupported.into())
+        } else {
+            self.ring.map(handle, offset, bytes)
+        }
     }
 
     fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -27,11 +27,14 @@ use std::{
     time::Duration,
 };
 
-use super::{Completion, Entry, Handle, Meta, Now, Op, ReadNow, Ring, Space, Waker, Watch, WatchKind};
+use super::{Completion, Entry, Handle, Mapping, Meta, Now, Op, ReadNow, Ring, Space, Waker, Watch, WatchKind};
 use crate::limits;
 use disk::SECTOR_BYTES;
 use process::{Due, Open};
 use world::World;
+
+/// Whole pages are mapped.
+const PAGE_BYTES: usize = 4096;
 
 /// One simulated machine. Clones are the same machine.
 #[derive(Clone, Debug)]
@@ -352,6 +355,22 @@ impl Ring for Sim {
         world.read(inode, offset, buf).map(ReadNow::Ready)
     }
 
+    /// Its bytes stay what they are now, which is no other than what a mapping may be expected to have: nobody changes
+    /// what was written and is not cut off.
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+        let mut world = self.world.world();
+        let inode = self.inode(&mut world, handle)?;
+        if world.bad.contains(&inode) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        let content = world.disk.content(inode, offset);
+        let bytes = content.len().min(bytes) / PAGE_BYTES * PAGE_BYTES;
+        if bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Arc::new(Mapping::copied(content[..bytes].to_vec())))
+    }
+
     fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut world = self.world.world();
         let inode = self.inode(&mut world, handle)?;
@@ -392,11 +411,15 @@ impl Ring for Sim {
         let mut world = self.world.world();
         let Ok(process) = world.process(self.id) else { return Err(op) };
         let due = match op {
-            Op::Read { .. } if process.reads == limits::RING_READS_MAX => return Err(op),
+            Op::Read { .. } | Op::Populate { .. } if process.reads == limits::RING_READS_MAX => return Err(op),
             Op::Persist { .. } if process.persists == limits::RING_PERSISTS_MAX => return Err(op),
             Op::Read { token, handle, offset, buf } => {
                 process.reads += 1;
                 process.read(token, handle, offset, buf)
+            }
+            Op::Populate { token, .. } => {
+                process.reads += 1;
+                Due::Populate { token }
             }
             Op::Persist { token, path, data } => {
                 process.persists += 1;

@@ -43,6 +43,9 @@ pub(super) enum Due {
         path: PathBuf,
         data: Vec<u8>,
     },
+    Populate {
+        token: Token,
+    },
     Event(Completion),
 }
 

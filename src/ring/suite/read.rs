@@ -1,6 +1,6 @@
 //! Reading, writing, and what files do meanwhile.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -18,6 +18,27 @@ fn reads_what_is_there_and_nothing_after<S: Stage>() {
     assert_eq!(read(&mut ring, handle, 1 << 40, 4), b"", "far after the end");
     assert_eq!(read(&mut ring, handle, 0, 0), b"");
     assert_eq!(read_now(&mut ring, handle, 10, 4), Some(Vec::new()));
+}
+
+fn maps_what_is_in_memory<S: Stage>() {
+    let stage = S::new();
+    let mut ring = stage.ring();
+    let page = rustix::param::page_size();
+    let content: Vec<u8> = (0..3 * page + 100).map(|at| (at / 5) as u8).collect();
+    stage.append("log", &content);
+    let handle = ring.open(&stage.path("log")).unwrap();
+    let mapping = ring.map(handle, page as u64, 1 << 20).unwrap();
+    assert_eq!(mapping.bytes(), 2 * page, "whole pages");
+    let (result, buf) = complete(&mut ring, Op::Populate { token: Token(5), mapping: Arc::clone(&mapping) });
+    assert_eq!((result.unwrap(), buf.len()), (0, 0));
+    let mut part = vec![0; page];
+    assert!(mapping.copy(33, &mut part) && part == content[page + 33..][..page]);
+    assert!(!mapping.copy(page + 1, &mut part), "behind its end");
+    assert!(ring.map(handle, 4 * page as u64, page).is_err(), "behind the file's end");
+    stage.remove("log");
+    ring.close(handle);
+    assert!(mapping.copy(0, &mut part) && part == content[page..2 * page], "it needs no name and no handle");
+    assert!(ring.map(handle, 0, page).is_err(), "closed");
 }
 
 fn sees_a_file_grow_and_shrink<S: Stage>() {
@@ -196,6 +217,7 @@ fn lists_in_order_and_no_more_than_asked<S: Stage>() {
 
 under_every_backend! {
     reads_what_is_there_and_nothing_after
+    maps_what_is_in_memory
     sees_a_file_grow_and_shrink
     keeps_reading_what_was_renamed_or_removed
     both_ways_of_reading_agree
