@@ -5,13 +5,16 @@ use std::{
     collections::VecDeque,
     io,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use corelane::{
     model::Nanos,
     plan::{JournalInput, StartAt},
-    ring::{Completion, Entry, Handle, Meta, Now, Op, Poll, ReadNow, Ring, Token, Uring, Waker, Watch, WatchKind},
+    ring::{
+        Completion, Entry, Handle, Mapping, Meta, Now, Op, Poll, ReadNow, Ring, Token, Uring, Waker, Watch, WatchKind,
+    },
     source::{
         Next,
         journal::{JournalCursor, JournalStart},
@@ -98,6 +101,10 @@ impl<R: Ring> Ring for Delayed<R> {
 
     fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow> {
         self.ring.read_now(handle, offset, buf)
+    }
+
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+        self.ring.map(handle, offset, bytes)
     }
 
     fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> io::Result<()> {

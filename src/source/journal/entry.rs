@@ -11,8 +11,9 @@ use super::{
     file::JournalFile,
     peek::Peeked,
     select::Selectors,
-    span::{Io, Span, Stop},
+    span::{Io, Stop},
     template::Template,
+    window::Window,
 };
 use crate::{
     limits::{
@@ -317,9 +318,9 @@ impl JournalFile {
 
     /// Brings the DATA object at `offset` into memory, as much of it as is wanted.
     fn data<R: Ring>(&mut self, io: &mut Io<'_, R>, selectors: &Selectors, offset: u64) -> Result<Data, Stop> {
-        let whole = |span: &Span| {
-            let head = ObjectHead::parse(span.slice(offset, 16)?)?;
-            span.slice(offset, usize::try_from(head.size).ok()?.max(DATA_HEAD_BYTES)).map(|_| ())
+        let whole = |window: &Window| {
+            let head = ObjectHead::parse(window.slice(offset, 16)?)?;
+            window.slice(offset, usize::try_from(head.size).ok()?.max(DATA_HEAD_BYTES)).map(|_| ())
         };
         if whole(&self.window).is_some() {
             return Ok(Data::Here { in_window: true });

@@ -4,7 +4,7 @@
 //! had committed when the header was last read. A damaged entry or array item costs that entry; where the chain is
 //! broken, the rest is found by walking the arena (`walk`).
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use super::{
     cache::Cache,
@@ -15,9 +15,10 @@ use super::{
     lookup::Lookup,
     peek::{Last, Peeked},
     seek::Seek,
-    span::{Io, Owner, Part, Span, Stop},
+    span::{Flight, Io, Owner, Part, Span, Stop},
     template::Templates,
     walk::Walk,
+    window::Window,
 };
 use crate::{
     limits::JOURNAL_WINDOW_BYTES,
@@ -98,7 +99,7 @@ pub(super) struct JournalFile {
     pub chain: Vec<Link>,
     pub head: Span,
     pub array: Span,
-    pub window: Span,
+    pub window: Window,
     pub object: Span,
     pub cache: Cache,
     pub templates: Templates,
@@ -143,7 +144,7 @@ impl JournalFile {
             chain: Vec::new(),
             head: Span::new(Part::Head),
             array: Span::new(Part::Array),
-            window: Span::new(Part::Window),
+            window: Window::default(),
             object: Span::new(Part::Object),
             cache: Cache::default(),
             templates: Templates::default(),
@@ -158,15 +159,20 @@ impl JournalFile {
         Ok(Owner { file: self.id, handle: self.handle.ok_or(Stop::End)? })
     }
 
-    /// Where the bytes of a read go; `None` when they are not wanted any more.
-    pub fn span(&mut self, part: Part) -> Option<&mut Span> {
-        match part {
-            Part::Head => Some(&mut self.head),
-            Part::Array => Some(&mut self.array),
-            Part::Window => Some(&mut self.window),
-            Part::Object => Some(&mut self.object),
-            Part::List(list) => self.index.as_mut()?.span(list),
-        }
+    /// Takes what an operation under way brought, unless it is not wanted any more.
+    pub fn complete(&mut self, flight: Flight, result: io::Result<usize>, buf: Vec<u8>) {
+        let span = match flight.part {
+            Part::Head => &mut self.head,
+            Part::Array => &mut self.array,
+            Part::Object => &mut self.object,
+            Part::Window => return self.window.complete(flight, result, buf),
+            Part::Stretch => return self.window.populated(&result),
+            Part::List(list) => match self.index.as_mut().and_then(|index| index.span(list)) {
+                Some(span) => span,
+                None => return,
+            },
+        };
+        span.complete(flight, result, buf);
     }
 
     /// The bytes of the header, as many as there are, read anew after `forget`.
@@ -182,7 +188,8 @@ impl JournalFile {
     pub fn forget(&mut self) {
         self.has_peeked = false;
         self.draft.restart();
-        for span in [&mut self.head, &mut self.array, &mut self.window, &mut self.object] {
+        self.window.clear();
+        for span in [&mut self.head, &mut self.array, &mut self.object] {
             span.clear();
         }
     }
@@ -191,7 +198,8 @@ impl JournalFile {
     pub fn cool(&mut self) {
         self.has_peeked = false;
         self.draft.restart();
-        for span in [&mut self.array, &mut self.window, &mut self.object] {
+        self.window.free();
+        for span in [&mut self.array, &mut self.object] {
             span.free();
         }
     }
@@ -402,11 +410,11 @@ impl JournalFile {
         };
         let mut need = ENTRY_ITEMS_AT;
         loop {
-            if self.window.slice(offset, need).is_none() {
+            let reach = ((offset - start) as usize).saturating_add(need);
+            if self.window.slice(offset, need).is_none() && !self.window.has(start, reach) {
                 let owner = self.owner()?;
-                let reach = ((offset - start) as usize).saturating_add(need);
                 let want = self.stretch(start, offset).saturating_sub(start) as usize;
-                match self.window.fill(io, owner, start, reach, want) {
+                match self.window.fill(io, owner, (start, reach), want, self.header.tail_object_offset) {
                     // The bad place may lie before it: then its DATA are read one by one.
                     Err(Stop::Io(_)) if start < offset => {
                         (self.group, start) = (offset, offset);

@@ -30,6 +30,8 @@ use crate::{
 const TAIL_ENTRIES: u64 = 64;
 /// Reading around each wanted entry pays when fewer than one in so many is wanted.
 const SPARSE: u64 = 32;
+/// How many items behind those a list has taken it can be asked for.
+const FAR_ITEMS: usize = 3;
 /// What walking over one piece of the chain or of a list costs, in entries looked at.
 const PIECE_COST: u32 = JOURNAL_STEP_ENTRIES_MAX / 64;
 
@@ -131,10 +133,13 @@ impl Index {
         self.lists.get_mut(list).map(|list| &mut list.span)
     }
 
-    /// The entry after the one it stands at, by its first list; if it has several, another one may come before.
+    /// An entry some places after the next one, by the first list and as far as that was read; if there are several,
+    /// others come before.
     #[inline]
-    pub fn ahead(&self) -> Option<u64> {
-        self.lists.first().map(|list| list.ahead)
+    pub fn far_ahead(&self, layout: Layout) -> Option<u64> {
+        let list = self.lists.first()?;
+        let bytes = layout.array_item_bytes();
+        layout.offset(list.span.slice(list.place_at(layout).saturating_add((FAR_ITEMS * bytes) as u64), bytes)?)
     }
 
     /// The entry at `offset` cannot be read: no list is to blame.

@@ -1,9 +1,11 @@
 //! The systemd journal, read natively: all files of its directories as one sequence of records.
 //!
-//! No libsystemd and no mmap (a vacuumed or truncated file would raise SIGBUS): positional reads through the ring, 128
-//! KiB at a time. Files that share a `seqnum_id` share one counter and are merged by seqnum; files of different ids are
-//! merged by the journal's time. Rotation renames a file, and its descriptor and `file_id` stay: the old file is
-//! drained, then the new one follows by its seqnums.
+//! No libsystemd. Bytes come by positional reads through the ring; of what lies in memory and is read from one end to
+//! the other, stretches are mapped and only what is needed is copied (`window`, `ring::Mapping`).
+//!
+//! Files that share a `seqnum_id` share one counter and are merged by seqnum; files of different ids are merged by the
+//! journal's time. Rotation renames a file, and its descriptor and `file_id` stay: the old file is drained, then the
+//! new one follows by its seqnums.
 //!
 //! Reading is a loop of `look` (headers, directory, new files: only after `changed`) and `choose` (which file's next
 //! entry is due), `assemble` (which sources want it, where its fields lie) and the record. Each step can be taken
@@ -37,6 +39,7 @@ mod template;
 mod tests;
 mod trouble;
 mod walk;
+mod window;
 
 use std::{
     collections::BTreeSet,
@@ -355,13 +358,12 @@ impl JournalCursor {
         }
     }
 
-    /// The `Op::Read` under way has ended.
+    /// The operation under way has ended.
     pub fn complete(&mut self, result: io::Result<usize>, buf: Vec<u8>) {
         if let Some(flight) = self.flight.take()
             && let Some(file) = self.files.iter_mut().find(|file| file.id == flight.file)
-            && let Some(span) = file.span(flight.part)
         {
-            span.complete(flight, result, buf);
+            file.complete(flight, result, buf);
         }
     }
 

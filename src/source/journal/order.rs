@@ -12,7 +12,8 @@ use super::{
     file::{JournalFile, Stage},
     patience::may_pass,
     peek::Peeked,
-    span::{Io, Part, Span, Stop},
+    span::{Io, Stop},
+    window::Window,
 };
 use crate::{ring::Ring, wire::journal::State};
 
@@ -91,9 +92,8 @@ impl JournalCursor {
     /// new one, and as many windows are enough as files take turns.
     fn pass_window(&mut self, index: usize) {
         if !self.files[index].window.is_warm()
-            && let Some(mut window) = self.files.iter_mut().find_map(JournalFile::spare_window)
+            && let Some(window) = self.files.iter_mut().find_map(JournalFile::spare_window)
         {
-            window.clear();
             self.files[index].window = window;
         }
     }
@@ -173,9 +173,8 @@ impl JournalFile {
     }
 
     /// The memory of the window, which a file read to its end needs no more.
-    fn spare_window(&mut self) -> Option<Span> {
-        (self.is_drained() && self.window.is_warm())
-            .then(|| std::mem::replace(&mut self.window, Span::new(Part::Window)))
+    fn spare_window(&mut self) -> Option<Window> {
+        (self.is_drained() && self.window.is_warm()).then(|| self.window.take_memory())
     }
 
     /// Seqnum and time of its next entry: of the entry itself, or of the first one by the header. `None` while neither

@@ -4,6 +4,8 @@
 //! written for it alone. Such a one takes no step that might have to wait, so everything is done at once, on bytes that
 //! are at hand. Whatever is out of the ordinary is left untouched: the steps in `file`, `chain` and `entry` take it.
 
+use std::ops::Range;
+
 use super::{
     JournalCursor,
     field::Field,
@@ -16,7 +18,6 @@ use super::{
 };
 use crate::{
     model::SourceMask,
-    os::memory,
     wire::journal::{
         ALIGNMENT, EntryHead, Layout, ObjectHead, ObjectKind,
         object::{ARRAY_ITEMS_AT, ENTRY_ITEMS_AT},
@@ -29,7 +30,16 @@ const SOURCE_TIME: &[u8] = b"_SOURCE_REALTIME_TIMESTAMP=";
 /// Items most entries have; of longer ones the rest is fetched when it is read.
 const USUAL_ITEMS: usize = 24;
 /// Bytes of the message of most entries, with the heads of its DATA.
-const USUAL_FRESH_BYTES: usize = 384;
+const USUAL_FRESH_BYTES: usize = 448;
+
+/// So many entries before it is due, the processor is asked to fetch one: about as long as that takes.
+const AHEAD: u64 = 6;
+
+/// Bytes of such an entry.
+#[inline(always)]
+fn usual_bytes(layout: Layout) -> usize {
+    ENTRY_ITEMS_AT + USUAL_ITEMS * layout.entry_item_bytes()
+}
 
 /// What was written for one entry alone.
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,15 +112,30 @@ impl JournalFile {
         }
         let offset = self.listed(layout, 0)?;
         self.fetch_ahead(layout);
-        let ahead = offset.checked_sub(self.group).filter(|&ahead| ahead <= GAP_BYTES)?;
-        let group = self.window.rest(self.group);
-        let entry = group.get(ahead as usize..)?;
-        let head = EntryHead::parse(entry)?;
-        if !offset.is_multiple_of(ALIGNMENT) || head.seqnum >= bound || head.seqnum <= last {
+        offset.checked_sub(self.group).filter(|&ahead| ahead <= GAP_BYTES && offset.is_multiple_of(ALIGNMENT))?;
+        let sources = self.take_at(layout, selectors, last..bound, offset);
+        if sources.is_none() {
+            self.window.retreat();
+        }
+        sources
+    }
+
+    /// Takes the entry at `offset`, if its seqnum lies between these.
+    #[inline(always)]
+    fn take_at(
+        &mut self,
+        layout: Layout,
+        selectors: &Selectors,
+        seqnums: Range<u64>,
+        offset: u64,
+    ) -> Option<SourceMask> {
+        let (from, head) = self.reach(layout, offset)?;
+        if head.seqnum >= seqnums.end || head.seqnum <= seqnums.start {
             return None;
         }
+        let (group, entry) = self.window.rest(from).split_at_checked((offset - from) as usize)?;
         let items = entry.get(ENTRY_ITEMS_AT..head.size as usize)?;
-        let (common, fresh) = self.fresh(layout, selectors, &group[..ahead as usize], items)?;
+        let (common, fresh) = self.fresh(layout, selectors, (from, group), items)?;
         let index = self.templates.find(common)?;
         let template = self.templates.at(index);
         if !fresh.fits(template) {
@@ -128,19 +153,37 @@ impl JournalFile {
         Some(sources)
     }
 
-    /// Has the processor fetch the entry after the next one (by the index: the next), with what was written for it just
-    /// before.
+    /// Has the entry at `offset` at hand, and what was written for it alone, which lies behind the offset given back.
+    #[inline(always)]
+    fn reach(&mut self, layout: Layout, offset: u64) -> Option<(u64, EntryHead)> {
+        if !self.window.is_mapped() {
+            return Some((self.group, EntryHead::parse(self.window.rest(offset))?));
+        }
+        let from = self.group.max(offset.saturating_sub(USUAL_FRESH_BYTES as u64));
+        if !self.window.reach(from, (offset - from) as usize + usual_bytes(layout)) {
+            return None;
+        }
+        let head = EntryHead::parse(self.window.rest(offset))?;
+        let items = self.items(offset, 0, head.items(layout));
+        let first = items.rchunks_exact(layout.entry_item_bytes()).map_while(|item| layout.offset(item));
+        let first = first.take_while(|&item| item >= self.group).last().unwrap_or(offset);
+        if first >= from && !items.is_empty() {
+            return Some((from, head));
+        }
+        // More than usual. Items in wrong order are found out by whoever looks at them.
+        let first = first.min(from);
+        self.window.reach(first, (offset - first) as usize + head.size as usize).then_some((first, head))
+    }
+
+    /// Has the processor fetch an entry some places ahead, with what was written for it just before.
     #[inline(always)]
     fn fetch_ahead(&self, layout: Layout) {
         let ahead = match &self.index {
-            Some(index) => index.ahead(),
-            None => self.listed(layout, 2),
+            Some(index) => index.far_ahead(layout),
+            None => self.listed(layout, AHEAD),
         };
-        let entry_bytes = ENTRY_ITEMS_AT + USUAL_ITEMS * layout.entry_item_bytes();
         let from = ahead.unwrap_or(0).saturating_sub(USUAL_FRESH_BYTES as u64);
-        if let Some(bytes) = self.window.slice(from, USUAL_FRESH_BYTES + entry_bytes) {
-            memory::will_read(bytes);
-        }
+        self.window.will_read(from, USUAL_FRESH_BYTES + usual_bytes(layout));
     }
 
     /// The item `ahead` of the next one, in the array at hand.
@@ -153,13 +196,14 @@ impl JournalFile {
         layout.offset(self.array.slice(at, bytes)?)
     }
 
-    /// Splits the items of an entry into those that are not fresh and what the fresh ones are, which lie in `group`.
+    /// Splits the items of an entry into those that are not fresh and what the fresh ones are, which lie in `group`,
+    /// the bytes before the entry from the offset `from` on.
     #[inline(always)]
     fn fresh<'a>(
         &self,
         layout: Layout,
         selectors: &Selectors,
-        group: &[u8],
+        (from, group): (u64, &[u8]),
         items: &'a [u8],
     ) -> Option<(&'a [u8], Fresh)> {
         let bytes = layout.entry_item_bytes();
@@ -167,8 +211,10 @@ impl JournalFile {
         let (mut common, mut fresh) = (items, Fresh::default());
         while let Some((before, item)) = common.len().checked_sub(bytes).and_then(|at| common.split_at_checked(at)) {
             let item = layout.offset(item)?;
-            let Some(at) = item.checked_sub(self.group) else { break };
-            let data = group.get(usize::try_from(at).ok()?..)?;
+            if item < self.group {
+                break;
+            }
+            let data = group.get(usize::try_from(item.checked_sub(from)?).ok()?..)?;
             let head = ObjectHead::parse(data)?;
             if head.kind != ObjectKind::Data || head.flags != 0 || !item.is_multiple_of(ALIGNMENT) {
                 return None;

@@ -9,7 +9,7 @@ use std::{io, mem};
 use super::{patience::Patience, trouble::Troubles};
 use crate::{
     model::JournalPosition,
-    ring::{Handle, Op, ReadNow, Ring, Token},
+    ring::{Handle, Mapping, Op, ReadNow, Ring, Token},
 };
 
 /// Why a step cannot go on.
@@ -33,6 +33,8 @@ pub(super) enum Part {
     Head,
     Array,
     Window,
+    /// A mapping of the window's.
+    Stretch,
     Object,
     /// Of a list of the file's index.
     List(usize),
@@ -45,6 +47,12 @@ pub(super) struct Flight {
     pub part: Part,
     /// The buffer is the rest of a short read, not the span's own.
     tail: bool,
+}
+
+impl Flight {
+    pub fn of(file: u32, part: Part) -> Self {
+        Self { file, part, tail: false }
+    }
 }
 
 /// What a step may use of the world.
@@ -115,6 +123,29 @@ impl Span {
         self.buf.capacity() > 0
     }
 
+    /// The last read failed, which nobody was told yet.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Holds `bytes` bytes from `offset` on, copied from the place `from` of a mapping; nothing when that has them not.
+    #[inline]
+    pub fn copy(&mut self, mapping: &Mapping, from: usize, offset: u64, bytes: usize) -> bool {
+        if self.buf.len() < bytes {
+            self.grow(bytes);
+        }
+        let copied = mapping.copy(from, &mut self.buf[..bytes]);
+        self.clear();
+        (self.start, self.len) = (offset, if copied { bytes } else { 0 });
+        copied
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        self.buf.reserve_exact(bytes - self.buf.len());
+        self.buf.resize(bytes, 0);
+    }
+
     /// `bytes` bytes from `offset` on, if all are here.
     #[inline]
     pub fn slice(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
@@ -157,8 +188,7 @@ impl Span {
             return Err(Stop::End);
         }
         if self.buf.len() < want {
-            self.buf.reserve_exact(want - self.buf.len());
-            self.buf.resize(want, 0);
+            self.grow(want);
         }
         while self.len < need {
             if self.end {

@@ -10,6 +10,7 @@ mod follow;
 mod gap;
 mod index;
 mod interleave;
+mod mapped;
 mod oracle;
 mod resume;
 mod writer;
@@ -60,7 +61,8 @@ pub fn lost(cursor: &JournalCursor) -> (u64, u64, u64) {
     (counts.damaged, counts.spoiled, counts.unattributed)
 }
 
-/// Reads a directory, with everything in memory and with nothing in memory; both must agree.
+/// Reads a directory, with everything in memory, so that it is mapped, and with nothing in memory, so that it is read;
+/// both must agree.
 pub fn read_all(directory: &Path) -> Vec<disk::Kept> {
     let mut cursor = from_beginning(directory);
     let kept = drain(&mut cursor, &mut Disk::warm());
