@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use corelane::{
     model::{Nanos, Record},
-    os::process,
+    os::{cpu, process},
     plan::{JournalInput, StartAt},
     ring::{Completion, Poll, Ring, Token, Uring},
     source::{
@@ -26,12 +26,17 @@ fn main() -> Result<(), String> {
     let words = |error: std::io::Error| format!("{backend}: {error}");
     match backend.as_str() {
         "poll" => run(Poll::new().map_err(words)?, &directory, identifier),
-        _ => run(Uring::new().map_err(words)?, &directory, identifier),
+        _ => {
+            let mut ring = Uring::new().map_err(words)?;
+            // As a lane does.
+            ring.confine_workers(&cpu::allowed()).map_err(words)?;
+            run(ring, &directory, identifier)
+        }
     }
 }
 
 /// Seconds of CPU this process has taken.
-fn cpu() -> f64 {
+fn seconds() -> f64 {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ProcessCPUTime);
     tv_sec as f64 + tv_nsec as f64 / 1e9
 }
@@ -39,7 +44,7 @@ fn cpu() -> f64 {
 fn run<R: Ring>(mut ring: R, directory: &str, identifier: Option<String>) -> Result<(), String> {
     let input = JournalInput { identifier, ..JournalInput::default() };
     let start = JournalStart::At(StartAt::Beginning, Nanos(0));
-    let before = cpu();
+    let before = seconds();
     let mut cursor = JournalCursor::new(&[Path::new(directory).to_owned()], vec![input], start);
     let (mut entries, mut bytes, mut sum, mut done) = (0u64, 0u64, 0u64, Vec::new());
     loop {
@@ -61,7 +66,7 @@ fn run<R: Ring>(mut ring: R, directory: &str, identifier: Option<String>) -> Res
             }
         }
     }
-    let cpu = cpu() - before;
+    let cpu = seconds() - before;
     for trouble in cursor.take_troubles() {
         eprintln!("{trouble}");
     }
