@@ -36,9 +36,9 @@ pub const JOURNAL_SOURCES_MAX: usize = 128;
 /// Window of a journal reader, in bytes. The kernel copies longer pieces faster; still larger ones cost more memory
 /// than they save time.
 pub const JOURNAL_WINDOW_BYTES: usize = MIB;
-/// Bytes of a journal file that are mapped at once, where much is to be read. Having them mapped is work for another
-/// thread, which 2 MiB at a time would cost more than it saves. Tests map a page, so that small files have several.
-pub const JOURNAL_STRETCH_BYTES: usize = if SMALL_STRETCHES { 4 * KIB } else { 8 * MIB };
+/// Bytes of a journal file that are mapped at once, where much is to be read. Tests map a page, so that small files
+/// have several.
+pub const JOURNAL_STRETCH_BYTES: usize = if SMALL_STRETCHES { 4 * KIB } else { 2 * MIB };
 /// Bytes behind it that are mapped with it, for what begins in it and ends after it.
 pub const JOURNAL_STRETCH_SLACK_BYTES: usize = 64 * KIB;
 /// Bytes ahead that must be wanted for a stretch to be mapped.

@@ -10,7 +10,6 @@ use std::{
     io::IoSliceMut,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::Path,
-    sync::Arc,
 };
 
 use rustix::{
@@ -18,11 +17,11 @@ use rustix::{
     io::{Errno, ReadWriteFlags, pread, preadv2, pwrite},
 };
 
-use super::{Entry, Handle, Mapping, Meta, ReadNow, Space};
+use super::{Entry, Handle, Mapping, Meta, ReadNow, Space, mapping};
 use crate::model::Nanos;
 
-/// What the kernel reads ahead, and lets go of, is mostly larger.
-const PROBE_BYTES: usize = 256 * 1024;
+/// What the kernel reads ahead, and lets go of, is mostly not much smaller.
+const PIECE_BYTES: usize = 512 * 1024;
 
 /// The table of open files.
 #[derive(Debug, Default)]
@@ -149,24 +148,28 @@ impl Files {
         read_waiting(slot.file.as_fd(), offset, buf).map(ReadNow::Ready)
     }
 
-    /// Maps a part of a file that seems to be in memory: one byte in `PROBE_BYTES` is looked at.
-    pub fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
-        let slot = self.slots.get(handle.0 as usize).and_then(Option::as_ref).ok_or(Errno::BADF)?;
+    /// Maps a part of a file that is in memory: of each piece the first byte is asked for, then it is populated, and it
+    /// ends where the device had to be waited for all the same.
+    pub fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Mapping> {
+        let slot = self.slots.get(handle.0 as usize).and_then(Option::as_ref).filter(|slot| !slot.closing);
+        let slot = slot.ok_or(Errno::BADF)?;
         if self.unpopulated || !slot.nowait {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        for at in (0..bytes).step_by(PROBE_BYTES) {
-            let Some(at) = offset.checked_add(at as u64) else { break };
-            if preadv2(&slot.file, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT)? == 0 {
-                break;
+        let mapping = Mapping::new(slot.file.as_fd(), offset, bytes)?;
+        let waits = mapping::major_faults();
+        for from in (0..mapping.bytes()).step_by(PIECE_BYTES) {
+            preadv2(&slot.file, &mut [IoSliceMut::new(&mut [0])], offset + from as u64, ReadWriteFlags::NOWAIT)?;
+            if let Err(error) = mapping.populate(from, PIECE_BYTES) {
+                // EINVAL: the kernel is older than 5.14.
+                self.unpopulated |= error.raw_os_error() == Some(libc::EINVAL);
+                return Err(error);
+            }
+            if mapping::major_faults() != waits {
+                return Err(io::ErrorKind::WouldBlock.into());
             }
         }
-        Ok(Arc::new(Mapping::new(slot.file.as_fd(), offset, bytes)?))
-    }
-
-    /// Takes note of how populating a mapping ended. EINVAL says that the kernel is older than 5.14.
-    pub fn populated<T>(&mut self, result: &io::Result<T>) {
-        self.unpopulated |= result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL));
+        Ok(mapping)
     }
 
     /// Reads and waits for the device. Also works on a closed handle that has a read under way.
@@ -322,6 +325,26 @@ mod tests {
         let fifo = directory.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         assert!(files.open(&fifo).unwrap_err().to_string().contains("a FIFO"));
+    }
+
+    /// Where the file system keeps all it has in memory (tmpfs), nothing is cold.
+    #[test]
+    fn only_what_is_in_memory_is_mapped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let content = vec![7; 3 * PIECE_BYTES];
+        fs::write(&path, &content).unwrap();
+        let file = fs::File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let mut files = Files::default();
+        let handle = files.open(&path).unwrap();
+        let is_cold = files.read_now(handle, 0, &mut [0; 8]).unwrap() == ReadNow::WouldBlock;
+        assert_eq!(files.map(handle, 0, content.len()).is_err(), is_cold);
+        assert_eq!(fs::read(&path).unwrap(), content);
+        let mapping = files.map(handle, 0, content.len()).unwrap();
+        let mut copied = vec![0; content.len()];
+        assert!(mapping.copy(0, &mut copied) && copied == content);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! mapping only what is needed is copied. What makes mappings dangerous is kept in here:
 //!
 //! - *Other processes write to the bytes.* So no reference to them is ever made: they can only be copied out.
-//! - *Touching a page may wait for the disk.* So a stretch is populated first (MADV_POPULATE_READ, madvise(2), Linux
-//!   5.14), by an operation that may wait; errors of the disk show there.
+//! - *Touching a page may wait for the disk.* So only what is in memory is mapped (`Files::map`), and its pages are
+//!   entered in the page table at once (MADV_POPULATE_READ, madvise(2), Linux 5.14); errors of the disk show there.
+//!   Pages that the kernel lets go of between that and the copy are waited for.
 //! - *Where the file was cut off meanwhile, or the disk fails, the kernel raises SIGBUS* (mmap(2)). The handler puts a
 //!   page of zeros there, and the copy says that the bytes are gone; a plain read then tells why. systemd's journal
 //!   reader does the same (src/basic/sigbus.c). A fault elsewhere goes to whoever handled the signal before.
@@ -13,6 +14,7 @@
 use std::{
     ffi::{c_int, c_void},
     io,
+    mem::MaybeUninit,
     os::fd::{AsRawFd, BorrowedFd},
     ptr,
     sync::{
@@ -127,12 +129,15 @@ impl Mapping {
         }
     }
 
-    /// Brings all of it into memory. May wait for a device.
+    /// Brings `bytes` bytes from the place `from` on, a multiple of the page size, into memory, as far as they lie
+    /// inside. Waits for the device where they are not.
     ///
     /// # Errors
     /// The disk fails (EFAULT), the file was cut off, or the kernel is older than 5.14 (EINVAL).
-    pub(super) fn populate(&self) -> io::Result<()> {
-        let Some((address, bytes)) = self.range() else { return Ok(()) };
+    pub(super) fn populate(&self, from: usize, bytes: usize) -> io::Result<()> {
+        let Kind::Mapped { address, bytes: all, .. } = &self.0 else { return Ok(()) };
+        let bytes = bytes.min(all.saturating_sub(from));
+        let address = ptr::with_exposed_provenance_mut(address + from);
         loop {
             // SAFETY: reads pages of a mapping of ours into memory, which changes nothing a program could see.
             if unsafe { libc::madvise(address, bytes, libc::MADV_POPULATE_READ) } == 0 {
@@ -144,13 +149,15 @@ impl Mapping {
             }
         }
     }
+}
 
-    /// Where it lies and how long it is, if the kernel knows of it.
-    pub(super) fn range(&self) -> Option<(*mut c_void, usize)> {
-        match &self.0 {
-            Kind::Mapped { address, bytes, .. } => Some((ptr::with_exposed_provenance_mut(*address), *bytes)),
-            Kind::Copied(_) => None,
-        }
+/// How often this thread has waited for a page to come from a device (`ru_majflt` of getrusage(2)).
+pub(super) fn major_faults() -> i64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel fills in what it is given; what it leaves is zero, and all of it integers.
+    unsafe {
+        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        usage.assume_init().ru_majflt
     }
 }
 
@@ -282,7 +289,7 @@ mod tests {
         let page = page_size();
         let mapping = Mapping::new(file.as_fd(), page as u64, 10 * page).unwrap();
         assert_eq!(mapping.bytes(), 4 * page, "as much as there is");
-        mapping.populate().unwrap();
+        mapping.populate(0, 4 * page).unwrap();
         let mut all = vec![0; 4 * page];
         assert!(mapping.copy(0, &mut all) && all == content[page..]);
         assert!(!mapping.copy(1, &mut all) && !mapping.copy(usize::MAX, &mut all[..2]), "outside");
@@ -300,14 +307,13 @@ mod tests {
         let page = page_size();
         let ((cut, _), (whole, content)) = (file(4), file(4));
         let [first, second] = [&cut, &whole].map(|file| Mapping::new(file.as_fd(), 0, 4 * page).unwrap());
-        first.populate().unwrap();
+        first.populate(0, 4 * page).unwrap();
         let mut all = vec![0; 4 * page];
         assert!(first.copy(0, &mut all));
         cut.set_len(page as u64 + 1).unwrap();
         assert!(first.copy(0, &mut all[..2 * page]), "what is left is left");
         assert!(!first.copy(page, &mut all[..2 * page]), "gone");
         assert!(!first.copy(0, &mut all[..1]), "and not trusted again");
-        assert!(first.populate().is_err() || !first.copy(0, &mut all[..1]));
         assert!(second.copy(0, &mut all) && all == content);
         drop(first);
         cut.set_len(4 * page as u64).unwrap();

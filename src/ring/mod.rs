@@ -116,8 +116,6 @@ pub enum Op {
     /// failure the new file is removed. Those of one ring are carried out in order, and all of them before the ring is
     /// gone. Never runs on the lane's thread. The buffer comes back in the completion.
     Persist { token: Token, path: PathBuf, data: Vec<u8> },
-    /// Brings a mapping's bytes into memory. The completion has no buffer, and 0 for a result.
-    Populate { token: Token, mapping: Arc<Mapping> },
 }
 
 /// What happened.
@@ -195,11 +193,10 @@ pub trait Ring {
 
     /// Reads what is in memory (RWF_NOWAIT).
     fn read_now(&mut self, handle: Handle, offset: u64, buf: &mut [u8]) -> io::Result<ReadNow>;
-    /// Maps as many of `bytes` bytes from `offset` on, a multiple of the page size, as the file has whole pages; an
-    /// error when it seems not to be in memory or cannot be mapped: then it is to be read. Nothing is waited for: pages
-    /// that are not in memory after all are brought there by `Op::Populate`, without which copying may wait for a
-    /// device.
-    fn map(&mut self, _handle: Handle, _offset: u64, _bytes: usize) -> io::Result<Arc<Mapping>> {
+    /// Maps as many of `bytes` bytes from `offset` on, a multiple of the page size, as the file has whole pages, if
+    /// they are in memory. An error says that they are to be read: they are not in memory, or cannot be mapped. Looked
+    /// at are pieces of half a MiB; what is missing in the midst of one is waited for, and that piece is the last.
+    fn map(&mut self, _handle: Handle, _offset: u64, _bytes: usize) -> io::Result<Mapping> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// A plain write to the page cache: survives the death of the process, not of the machine.

@@ -4,7 +4,7 @@
 //! Three descriptors (two inotify instances, one eventfd) are all that is waited on, for which poll needs no epoll set,
 //! takes a timeout in nanoseconds and works on every kernel.
 
-use std::{io, mem, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use std::{io, mem, os::fd::OwnedFd, path::Path, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
@@ -19,13 +19,12 @@ use crate::limits;
 
 /// Disk, clock and wake-ups by plain system calls.
 ///
-/// An `Op::Read` or `Op::Populate` waits for its device on the lane's own thread, in the `reap` after it was submitted.
-/// That is the price of this backend: a cold read holds up its lane for as long as the device takes.
+/// An `Op::Read` waits for its device on the lane's own thread, in the `reap` after it was submitted. That is the price
+/// of this backend: a cold read holds up its lane for as long as the device takes.
 #[derive(Debug)]
 pub struct Poll {
     kernel: Kernel,
     reads: Vec<Read>,
-    populations: Vec<(Token, Arc<Mapping>)>,
     events: Vec<u8>,
 }
 
@@ -42,8 +41,7 @@ struct Read {
 impl Poll {
     /// Fails only when descriptors, inotify instances or threads are exhausted.
     pub fn new() -> io::Result<Self> {
-        let events = vec![0; limits::RING_EVENTS_BYTES];
-        Ok(Self { kernel: Kernel::new()?, reads: Vec::new(), populations: Vec::new(), events })
+        Ok(Self { kernel: Kernel::new()?, reads: Vec::new(), events: vec![0; limits::RING_EVENTS_BYTES] })
     }
 
     /// Gives this ring what the service manager has kept for it, by name.
@@ -91,11 +89,6 @@ impl Poll {
                 self.kernel.files.read_ended(handle);
             }
             out.push(Completion::Done { token, result, buf });
-        }
-        for (token, mapping) in mem::take(&mut self.populations) {
-            let result = mapping.populate().map(|()| 0);
-            self.kernel.files.populated(&result);
-            out.push(Completion::Done { token, result, buf: Vec::new() });
         }
     }
 }
@@ -165,7 +158,7 @@ impl Ring for Poll {
         self.kernel.files.read_now(handle, offset, buf)
     }
 
-    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Mapping> {
         self.kernel.files.map(handle, offset, bytes)
     }
 
@@ -183,18 +176,10 @@ impl Ring for Poll {
 
     fn submit(&mut self, op: Op) -> Result<(), Op> {
         match op {
-            Op::Read { .. } | Op::Populate { .. }
-                if self.reads.len() + self.populations.len() == limits::RING_READS_MAX =>
-            {
-                Err(op)
-            }
+            Op::Read { .. } if self.reads.len() == limits::RING_READS_MAX => Err(op),
             Op::Read { token, handle, offset, buf } => {
                 let begun = self.kernel.files.read_begins(handle).is_ok();
                 self.reads.push(Read { token, handle, offset, buf, begun });
-                Ok(())
-            }
-            Op::Populate { token, mapping } => {
-                self.populations.push((token, mapping));
                 Ok(())
             }
             Op::Persist { token, path, data } => self.kernel.persister.submit(token, path, data),

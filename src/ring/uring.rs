@@ -11,7 +11,6 @@ use std::{
     mem,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::Path,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -49,7 +48,6 @@ pub struct Uring {
 enum Slot {
     Free,
     Read { token: Token, handle: Handle, offset: u64, buf: Vec<u8> },
-    Populate { token: Token, mapping: Arc<Mapping> },
     Events { stream: Stream, buf: Vec<u8> },
     Bell { buf: Vec<u8> },
 }
@@ -124,11 +122,6 @@ impl Uring {
     fn arm(&mut self, index: usize) -> io::Result<()> {
         let (fd, offset, buf): (RawFd, u64, &mut Vec<u8>) = match &mut self.slots[index] {
             Slot::Free => return Ok(()),
-            Slot::Populate { mapping, .. } => {
-                let (address, bytes) = mapping.range().ok_or(io::ErrorKind::Unsupported)?;
-                let advice = opcode::Madvise::new(address, bytes as i64, libc::MADV_POPULATE_READ).build();
-                return self.push(&advice.user_data(index as u64));
-            }
             Slot::Read { handle, offset, buf, .. } => (self.kernel.files.descriptor(*handle)?, *offset, buf),
             Slot::Events { stream, buf } => (self.kernel.watches.fd(*stream).as_raw_fd(), NO_OFFSET, buf),
             Slot::Bell { buf } => (self.kernel.bell.as_fd().as_raw_fd(), NO_OFFSET, buf),
@@ -141,8 +134,7 @@ impl Uring {
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         // SAFETY: the entry's buffer is owned by a slot that neither shrinks, grows nor frees it until its completion
         // was reaped (`finish`), or that leaks it (`drop`); its descriptor is open at least until then (`Files` counts
-        // reads, the others live as long as the ring). A mapping lives at least as long, and reading it into memory
-        // changes nothing. Cancellations have no buffer.
+        // reads, the others live as long as the ring). Cancellations have no buffer.
         let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.map_err(|full| io::Error::other(full.to_string()))
     }
@@ -200,16 +192,6 @@ impl Uring {
                 };
                 self.kernel.files.read_ended(handle);
                 out.push(Completion::Done { token, result, buf });
-                Ok(())
-            }
-            Slot::Populate { token, mapping } => {
-                self.free.push(index);
-                let result = match result {
-                    Err(error) if transient(&error) => mapping.populate().map(|()| 0),
-                    result => result,
-                };
-                self.kernel.files.populated(&result);
-                out.push(Completion::Done { token, result, buf: Vec::new() });
                 Ok(())
             }
             Slot::Events { stream, buf } => {
@@ -329,7 +311,7 @@ impl Ring for Uring {
         self.kernel.files.read_now(handle, offset, buf)
     }
 
-    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Mapping> {
         self.kernel.files.map(handle, offset, bytes)
     }
 
@@ -346,21 +328,20 @@ impl Ring for Uring {
     }
 
     fn submit(&mut self, op: Op) -> Result<(), Op> {
-        let full = self.under_way() - STANDING == limits::RING_READS_MAX || self.ring.submission().is_full();
-        let slot = match op {
+        let (token, handle, offset, buf) = match op {
             Op::Persist { token, path, data } => return self.kernel.persister.submit(token, path, data),
-            op if full || self.ended.len() == limits::RING_READS_MAX => return Err(op),
-            Op::Populate { token, mapping } => Slot::Populate { token, mapping },
-            Op::Read { token, handle, offset, buf } => {
-                if self.kernel.files.read_begins(handle).is_err() {
-                    self.ended.push(Completion::Done { token, result: Err(Errno::BADF.into()), buf });
-                    return Ok(());
-                }
-                Slot::Read { token, handle, offset, buf }
-            }
+            Op::Read { token, handle, offset, buf } => (token, handle, offset, buf),
         };
-        // What it names is there and the queue has room, so this does not fail.
-        if let Err(error) = self.start(slot) {
+        let full = self.under_way() - STANDING == limits::RING_READS_MAX || self.ring.submission().is_full();
+        if full || self.ended.len() == limits::RING_READS_MAX {
+            return Err(Op::Read { token, handle, offset, buf });
+        }
+        if self.kernel.files.read_begins(handle).is_err() {
+            self.ended.push(Completion::Done { token, result: Err(Errno::BADF.into()), buf });
+            return Ok(());
+        }
+        // The handle is open and the queue has room, so this does not fail.
+        if let Err(error) = self.start(Slot::Read { token, handle, offset, buf }) {
             debug_assert!(false, "{error}");
         }
         Ok(())
@@ -403,8 +384,7 @@ impl Drop for Uring {
         }
         for slot in self.slots.drain(..) {
             match slot {
-                // A mapping may go: what would still be read into memory for it is nobody's.
-                Slot::Free | Slot::Populate { .. } => {}
+                Slot::Free => {}
                 Slot::Read { buf, .. } | Slot::Events { buf, .. } | Slot::Bell { buf } => mem::forget(buf),
             }
         }

@@ -5,7 +5,6 @@ use std::{
     collections::VecDeque,
     io,
     path::Path,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -103,7 +102,7 @@ impl<R: Ring> Ring for Delayed<R> {
         self.ring.read_now(handle, offset, buf)
     }
 
-    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Mapping> {
         self.ring.map(handle, offset, bytes)
     }
 

@@ -5,7 +5,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
@@ -110,14 +109,14 @@ impl Ring for Memory {
         self.read(handle, offset, buf).map(ReadNow::Ready)
     }
 
-    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Mapping> {
         if self.cold.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut content = vec![0; bytes];
         let there = self.read(handle, offset, &mut content)? / 4096 * 4096;
         content.truncate(there);
-        Ok(Arc::new(Mapping::copied(content)))
+        Ok(Mapping::copied(content))
     }
 
     fn write(&mut self, _: Handle, _: u64, _: &[u8]) -> io::Result<()> {
@@ -131,14 +130,7 @@ impl Ring for Memory {
     fn unwatch(&mut self, _: Watch) {}
 
     fn submit(&mut self, op: Op) -> Result<(), Op> {
-        let (token, handle, offset, mut buf) = match op {
-            Op::Read { token, handle, offset, buf } => (token, handle, offset, buf),
-            Op::Populate { token, .. } => {
-                self.done.push(Completion::Done { token, result: Ok(0), buf: Vec::new() });
-                return Ok(());
-            }
-            Op::Persist { .. } => return Err(op),
-        };
+        let Op::Read { token, handle, offset, mut buf } = op else { return Err(op) };
         let most = self.cold.unwrap_or(usize::MAX).min(buf.len());
         let result = self.read(handle, offset, &mut buf[..most]);
         self.done.push(Completion::Done { token, result, buf });

@@ -323,7 +323,7 @@ impl Job {
                 self.retry = Some(data);
                 Step::Later(now + READ_RETRY)
             }
-            Err(_) => Step::Again,
+            Err(Op::Read { .. }) => Step::Again,
         }
     }
 

@@ -8,7 +8,6 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     path::Path,
-    sync::Arc,
     time::Duration,
 };
 
@@ -238,7 +237,7 @@ impl<R: Ring> Ring for Spooled<R> {
         self.ring.read_now(handle, offset, buf)
     }
 
-    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Mapping> {
         if Spool::is_spooled(handle) {
             Err(io::ErrorKind::Unsupported.into())
         } else {

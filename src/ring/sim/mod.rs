@@ -357,18 +357,22 @@ impl Ring for Sim {
 
     /// Its bytes stay what they are now, which is no other than what a mapping may be expected to have: nobody changes
     /// what was written and is not cut off.
-    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Mapping> {
         let mut world = self.world.world();
         let inode = self.inode(&mut world, handle)?;
         if world.bad.contains(&inode) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        let content = world.disk.content(inode, offset);
+        let World { chance, disk, .. } = &mut *world;
+        if chance.strikes(FaultKind::WouldBlock) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let content = disk.content(inode, offset);
         let bytes = content.len().min(bytes) / PAGE_BYTES * PAGE_BYTES;
         if bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(Arc::new(Mapping::copied(content[..bytes].to_vec())))
+        Ok(Mapping::copied(content[..bytes].to_vec()))
     }
 
     fn write(&mut self, handle: Handle, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -411,15 +415,11 @@ impl Ring for Sim {
         let mut world = self.world.world();
         let Ok(process) = world.process(self.id) else { return Err(op) };
         let due = match op {
-            Op::Read { .. } | Op::Populate { .. } if process.reads == limits::RING_READS_MAX => return Err(op),
+            Op::Read { .. } if process.reads == limits::RING_READS_MAX => return Err(op),
             Op::Persist { .. } if process.persists == limits::RING_PERSISTS_MAX => return Err(op),
             Op::Read { token, handle, offset, buf } => {
                 process.reads += 1;
                 process.read(token, handle, offset, buf)
-            }
-            Op::Populate { token, .. } => {
-                process.reads += 1;
-                Due::Populate { token }
             }
             Op::Persist { token, path, data } => {
                 process.persists += 1;

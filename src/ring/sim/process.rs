@@ -43,9 +43,6 @@ pub(super) enum Due {
         path: PathBuf,
         data: Vec<u8>,
     },
-    Populate {
-        token: Token,
-    },
     Event(Completion),
 }
 

@@ -356,11 +356,6 @@ impl World {
                 }
                 Ok(Completion::Done { token, result, buf })
             }
-            Due::Populate { token } => {
-                self.process(id)?.reads -= 1;
-                let result = self.fail(FaultKind::ReadError).map(|()| 0);
-                Ok(Completion::Done { token, result, buf: Vec::new() })
-            }
             Due::Persist { token, path, data } => {
                 self.process(id)?.persists -= 1;
                 let result = self.persist_or_fail(&path, &data).map(|()| data.len());

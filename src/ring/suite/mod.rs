@@ -175,7 +175,7 @@ fn reap_until(ring: &mut impl Ring, enough: impl Fn(&[Completion]) -> bool) -> V
 
 /// Submits and waits for its end.
 fn complete(ring: &mut impl Ring, op: Op) -> (std::io::Result<usize>, Vec<u8>) {
-    let (Op::Read { token, .. } | Op::Persist { token, .. } | Op::Populate { token, .. }) = op;
+    let (Op::Read { token, .. } | Op::Persist { token, .. }) = op;
     ring.submit(op).expect("room");
     let is_end = |one: &Completion| matches!(one, Completion::Done { token: of, .. } if *of == token);
     let out = reap_until(ring, |out| out.iter().any(is_end));

@@ -214,7 +214,7 @@ impl FileCursor {
                 match ring.submit(Op::Read { token, handle: self.handle, offset: self.chunk_offset, buf }) {
                     Ok(()) => self.pending = true,
                     Err(Op::Read { buf, .. }) => self.chunk = Some(buf),
-                    Err(_) => {}
+                    Err(Op::Persist { .. }) => {}
                 }
                 Ok(Filled::Pending)
             }

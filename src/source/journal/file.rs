@@ -166,7 +166,6 @@ impl JournalFile {
             Part::Array => &mut self.array,
             Part::Object => &mut self.object,
             Part::Window => return self.window.complete(flight, result, buf),
-            Part::Stretch => return self.window.populated(&result),
             Part::List(list) => match self.index.as_mut().and_then(|index| index.span(list)) {
                 Some(span) => span,
                 None => return,

@@ -33,8 +33,6 @@ pub(super) enum Part {
     Head,
     Array,
     Window,
-    /// A mapping of the window's.
-    Stretch,
     Object,
     /// Of a list of the file's index.
     List(usize),
@@ -47,12 +45,6 @@ pub(super) struct Flight {
     pub part: Part,
     /// The buffer is the rest of a short read, not the span's own.
     tail: bool,
-}
-
-impl Flight {
-    pub fn of(file: u32, part: Part) -> Self {
-        Self { file, part, tail: false }
-    }
 }
 
 /// What a step may use of the world.

@@ -4,12 +4,12 @@
 //! entry, and what was written for it just before. Everywhere else, and where mapping fails, the bytes come by reads as
 //! those of any other span; so what is wrong with a disk or a file is always told by a read.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use super::span::{Flight, Io, Owner, Part, Span, Stop};
 use crate::{
     limits::{JOURNAL_STRETCH_BYTES, JOURNAL_STRETCH_SLACK_BYTES, JOURNAL_STRETCH_WORTH_BYTES},
-    ring::{Mapping, Op, Ring},
+    ring::{Mapping, Ring},
 };
 
 /// Bytes copied at least where there are so many, so that what follows at once is at hand as well.
@@ -20,22 +20,20 @@ pub(super) struct Window {
     /// What was read or copied.
     span: Span,
     stretch: Option<Stretch>,
-    /// One whose bytes are on their way into memory.
-    coming: Option<Stretch>,
     /// The start of the stretch that could not be mapped last: it is read.
     refused: Option<u64>,
 }
 
 /// A mapped part of the file.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Stretch {
     start: u64,
-    mapping: Arc<Mapping>,
+    mapping: Mapping,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { span: Span::new(Part::Window), stretch: None, coming: None, refused: None }
+        Self { span: Span::new(Part::Window), stretch: None, refused: None }
     }
 }
 
@@ -87,7 +85,7 @@ impl Window {
         if self.span.slice(offset, need).is_some() {
             return Ok(());
         }
-        if !self.span.has_failed() && self.map(io, owner, offset, want, end)? && self.has(offset, need) {
+        if !self.span.has_failed() && self.map(io.ring, owner, offset, want, end) && self.has(offset, need) {
             return Ok(());
         }
         self.stretch = None;
@@ -109,43 +107,22 @@ impl Window {
     }
 
     /// Has the stretch in which `offset` lies mapped, if that pays.
-    fn map<R: Ring>(
-        &mut self,
-        io: &mut Io<'_, R>,
-        owner: Owner,
-        offset: u64,
-        want: usize,
-        end: u64,
-    ) -> Result<bool, Stop> {
+    fn map<R: Ring>(&mut self, ring: &mut R, owner: Owner, offset: u64, want: usize, end: u64) -> bool {
         let start = start_of(offset);
         if self.stretch.as_ref().is_some_and(|stretch| stretch.start == start) {
-            return Ok(true);
+            return true;
         }
         let bytes = end.saturating_sub(start).min((JOURNAL_STRETCH_BYTES + JOURNAL_STRETCH_SLACK_BYTES) as u64);
         if want < JOURNAL_STRETCH_WORTH_BYTES || self.refused == Some(start) || start + bytes <= offset {
-            return Ok(false);
+            return false;
         }
+        // The one before goes first: two at once are never mapped.
         self.stretch = None;
-        let Ok(mapping) = io.ring.map(owner.handle, start, bytes as usize) else {
+        self.stretch = ring.map(owner.handle, start, bytes as usize).ok().map(|mapping| Stretch { start, mapping });
+        if self.stretch.is_none() {
             self.refused = Some(start);
-            return Ok(false);
-        };
-        let op = Op::Populate { token: io.token, mapping: Arc::clone(&mapping) };
-        if io.ring.submit(op).is_err() {
-            return Err(Stop::Yield);
         }
-        self.coming = Some(Stretch { start, mapping });
-        *io.flight = Some(Flight::of(owner.file, Part::Stretch));
-        Err(Stop::Pending)
-    }
-
-    /// The stretch under way is in memory, or cannot be brought there.
-    pub fn populated(&mut self, result: &io::Result<usize>) {
-        let coming = self.coming.take();
-        match result {
-            Ok(_) => self.stretch = coming,
-            Err(_) => self.refused = coming.map(|stretch| stretch.start),
-        }
+        self.stretch.is_some()
     }
 
     /// `bytes` bytes from `offset` on, if the mapped stretch has them.

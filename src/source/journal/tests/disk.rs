@@ -7,7 +7,6 @@ use std::{
     ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
-    sync::Arc,
     time::Duration,
 };
 
@@ -176,7 +175,7 @@ impl Ring for Disk {
     }
 
     /// What lies before a bad place.
-    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Arc<Mapping>> {
+    fn map(&mut self, handle: Handle, offset: u64, bytes: usize) -> io::Result<Mapping> {
         if self.cold {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -186,7 +185,7 @@ impl Ring for Disk {
         self.short_every = short;
         content.truncate(there? / 4096 * 4096);
         self.mapped += 1;
-        Ok(Arc::new(Mapping::copied(content)))
+        Ok(Mapping::copied(content))
     }
 
     fn write(&mut self, _: Handle, _: u64, _: &[u8]) -> io::Result<()> {
@@ -207,10 +206,6 @@ impl Ring for Disk {
                 assert!(self.done.is_empty(), "one read at a time");
                 let result = self.read(handle, offset, &mut buf);
                 self.done.push_back(Completion::Done { token, result, buf });
-                Ok(())
-            }
-            Op::Populate { token, .. } if !self.reads.is_multiple_of(5) => {
-                self.done.push_back(Completion::Done { token, result: Ok(0), buf: Vec::new() });
                 Ok(())
             }
             op => Err(op),
