@@ -164,10 +164,11 @@ pub(super) fn major_faults() -> i64 {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if let Kind::Mapped { address, bytes, region } = &self.0 {
+            // First, since the address may be somebody else's as soon as it is free.
+            region.give_back();
             // SAFETY: the mapping is ours, was made with this length, and nobody reads from it any more: copies borrow
             // it. Pages of zeros that the handler put into it go with it.
             unsafe { libc::munmap(ptr::with_exposed_provenance_mut(*address), *bytes) };
-            region.give_back();
         }
     }
 }
@@ -198,9 +199,11 @@ impl Region {
         self.taken.store(false, Ordering::Release);
     }
 
-    /// Asked by the thread that reads from it, or about an address in none.
+    /// Asked by the thread that reads from it, or by one whose address lies in another or in none: then this one may
+    /// be on its way from one mapping to the next.
     fn has(&self, address: usize) -> bool {
-        self.from.load(Ordering::Acquire) <= address && address < self.to.load(Ordering::Acquire)
+        let from = self.from.load(Ordering::Acquire);
+        from <= address && address < self.to.load(Ordering::Acquire) && from == self.from.load(Ordering::Acquire)
     }
 }
 
@@ -228,25 +231,23 @@ extern "C" fn on_fault(_signal: c_int, info: *mut libc::siginfo_t, _context: *mu
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     // Codes up to 0 are of signals that somebody sent (sigaction(2)).
     let region = REGIONS.iter().find(|region| code > 0 && region.has(address));
-    if !region.is_some_and(|region| region.replace(address)) {
+    region.inspect(|region| region.lost.store(true, Ordering::Relaxed));
+    if region.is_none() || !replace(address) {
         give_way(code);
     }
 }
 
-impl Region {
-    /// False when there was no memory for it.
-    fn replace(&self, address: usize) -> bool {
-        self.lost.store(true, Ordering::Relaxed);
-        let page = ptr::with_exposed_provenance_mut(address / page_size() * page_size());
-        let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: the page lies within a mapping of ours, to whose bytes nobody has references; `munmap` takes this one
-        // away with the rest. The thread's errno stays what it was.
-        unsafe {
-            let errno = *libc::__errno_location();
-            let answer = libc::mmap(page, page_size(), libc::PROT_READ, flags, -1, 0);
-            *libc::__errno_location() = errno;
-            answer != libc::MAP_FAILED
-        }
+/// Puts a page of zeros where this address of a mapping lies; false when there was no memory for it.
+fn replace(address: usize) -> bool {
+    let page = ptr::with_exposed_provenance_mut(address / page_size() * page_size());
+    let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: the page lies within a mapping of ours, to whose bytes nobody has references; `munmap` takes this one
+    // away with the rest. The thread's errno stays what it was.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let answer = libc::mmap(page, page_size(), libc::PROT_READ, flags, -1, 0);
+        *libc::__errno_location() = errno;
+        answer != libc::MAP_FAILED
     }
 }
 
